@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Options, build type, language level, output folders.
+
+option(HV_BUILD_BENCH "build the programs of make bench" ON)
+option(HV_BUILD_FUZZ "build fuzz targets (clang, libFuzzer)" OFF)
+option(HV_WERROR "warnings are errors" OFF)
+set(HV_SANITIZE "" CACHE STRING "sanitizers for everything, e.g. address,undefined or thread")
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "build type" FORCE)
+endif()
+
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS ON)
+set(CMAKE_C_VISIBILITY_PRESET hidden)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O3 -g")
+add_compile_definitions(_GNU_SOURCE)
+
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
+set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
+
+if(HV_SANITIZE)
+  add_compile_options(-fsanitize=${HV_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${HV_SANITIZE})
+endif()
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)

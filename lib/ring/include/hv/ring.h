@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One VMBus ring: producer end (hv_ring_tx) and consumer end (hv_ring_rx).  Knows no channel and no signal mechanism:
+ * it only says when the peer must be signalled.  Used by guest and host alike.  Private: not installed.
+ *
+ * Life of a producer:  init -> { reserve, fill in place }* -> publish -> ... -> fini
+ * Life of a consumer:  init -> { peek, look at it in place }* -> release -> ... -> fini
+ *
+ * One thread per end.  The data area must be mapped twice in a row (hv_ring_map), so that a packet is never split.
+ * Private copies of the indices are the master; shared words are loaded once per batch and checked.  What the peer may
+ * not do (index out of range or misaligned, lengths that do not fit) makes the end dead: -EPROTO from then on.
+ * Layout, trust and ordering: hv/wire/ring.h; signalling rules: docs/wire.md "Signalling".
+ */
+#ifndef HV_RING_H
+#define HV_RING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <hv/packet.h>
+#include <hv/wire/ring.h>
+
+/** Control page and doubly mapped data of one ring; the memory belongs to whoever mapped it. */
+struct hv_ring_area {
+    struct hv_ring_control *control;
+    uint8_t *data;       /* data_bytes, and the same data_bytes again behind it */
+    uint32_t data_bytes; /* multiple of 4096 */
+};
+
+/** Smallest and largest legal ring, control page included. */
+#define HV_RING_MIN_BYTES (2 * HV_PAGE_BYTES)
+#define HV_RING_MAX_BYTES (1u << 30)
+
+/** Producer end, in the caller's storage.  Members are private to lib/ring. */
+struct hv_ring_tx {
+    struct hv_ring_area area;
+    uint32_t write;     /* private write position, packets up to here are filled */
+    uint32_t published; /* what the peer has been shown */
+    uint32_t peer_read; /* last checked copy of read_index */
+    bool dead;
+    struct hv_ring_stats stats;
+};
+
+/** Consumer end, in the caller's storage.  Members are private to lib/ring. */
+struct hv_ring_rx {
+    struct hv_ring_area area;
+    uint32_t read;       /* private read position, packets up to here were peeked */
+    uint32_t released;   /* what the peer has been given back */
+    uint32_t peer_write; /* last checked copy of write_index */
+    bool dead;
+    struct hv_ring_stats stats;
+};
+
+/**
+ * Map the two rings of a channel from one file, each data area twice in a row, with guard pages around.
+ *
+ * @fd           Memory of the channel: G2H ring then H2G ring, each a control page and data.
+ * @offset       Start in the file, page aligned.
+ * @out_bytes    G2H ring with its control page; @in_bytes the H2G ring.  Each HV_RING_MIN_BYTES .. HV_RING_MAX_BYTES,
+ *               multiple of 4096.
+ * @ret_out,@ret_in  Written on success only; release with hv_ring_unmap().
+ *
+ * Returns 0, -EINVAL (sizes), or the negative errno of mmap.
+ */
+int hv_ring_map(int fd, uint64_t offset, uint32_t out_bytes, uint32_t in_bytes,
+                struct hv_ring_area *ret_out, struct hv_ring_area *ret_in);
+
+/** Map a single ring whose pages lie scattered over files: page i is at fds[i], offsets[i].  Else as hv_ring_map(). */
+int hv_ring_map_pages(const int *fds, const uint64_t *offsets, uint32_t page_count,
+                      struct hv_ring_area *ret_area);
+
+/** Undo either; takes a zeroed area too. */
+void hv_ring_unmap(struct hv_ring_area *area);
+
+/** Guest, before open: zero both control pages and set the feature bits. */
+void hv_ring_reset(const struct hv_ring_area *area);
+
+/**
+ * Start the producer end at the position that the control page shows (0 after a reset).
+ * Returns 0, -EINVAL (area), -EPROTO (impossible indices).
+ */
+int hv_ring_tx_init(struct hv_ring_tx *tx, const struct hv_ring_area *area);
+int hv_ring_rx_init(struct hv_ring_rx *rx, const struct hv_ring_area *area);
+
+/** Longest payload plus extension that a packet in this ring can ever carry. */
+uint32_t hv_ring_tx_max_bytes(const struct hv_ring_tx *tx);
+
+/** Ring bytes that a packet needs, trailer included. */
+static inline uint32_t hv_ring_packet_bytes(uint32_t ext_bytes, uint32_t payload_bytes)
+{
+    return HV_RING_DESCRIPTOR_BYTES + ext_bytes + ((payload_bytes + 7u) & ~7u) +
+           HV_RING_TRAILER_BYTES;
+}
+
+/**
+ * Take room for one packet and write its descriptor and trailer; the caller fills the slot before the next publish.
+ * Not visible to the peer before hv_ring_tx_publish().
+ *
+ * Returns 0, or (ret_slot untouched)
+ *   -EAGAIN    too few free bytes now;
+ *   -EMSGSIZE  could never fit this ring;
+ *   -EPROTO    the peer's read index is impossible: the ring is dead.
+ */
+int hv_ring_tx_reserve(struct hv_ring_tx *tx, const struct hv_packet_desc *desc,
+                       struct hv_packet_slot *ret_slot);
+
+/** Show all reserved packets to the peer.  Returns true when the peer must be signalled now. */
+bool hv_ring_tx_publish(struct hv_ring_tx *tx);
+
+/** Free bytes, after a fresh look at the peer's index.  0 when dead. */
+uint32_t hv_ring_tx_free(struct hv_ring_tx *tx);
+
+/**
+ * Ask the peer for a signal when `bytes` are free, before sleeping on a full ring.
+ * Returns true when there is room already (do not sleep); the request is then withdrawn.
+ */
+bool hv_ring_tx_want_room(struct hv_ring_tx *tx, uint32_t bytes);
+/** Withdraw the request. */
+void hv_ring_tx_clear_want(struct hv_ring_tx *tx);
+
+/**
+ * Next packet, in place.  Returns 0, -EAGAIN (empty), or -EPROTO (corrupt: dead from now on).
+ * Peeked packets stay readable until hv_ring_rx_release().
+ */
+int hv_ring_rx_peek(struct hv_ring_rx *rx, struct hv_packet *ret_packet);
+
+/** Give back the space of every peeked packet.  Returns true when the peer waits for that room: signal it. */
+bool hv_ring_rx_release(struct hv_ring_rx *rx);
+
+/** Awake: tell the peer not to signal new data. */
+void hv_ring_rx_mask(struct hv_ring_rx *rx);
+/** About to sleep: unmask, then look again.  Returns true when data is there (mask it again and go on). */
+bool hv_ring_rx_unmask(struct hv_ring_rx *rx);
+/** True when a packet waits; one shared load. */
+bool hv_ring_rx_ready(struct hv_ring_rx *rx);
+
+#endif
