@@ -70,6 +70,14 @@ int hv_host_poll(struct hv_host *host);
 /** Milliseconds until hv_host_poll() must run even without the descriptor, -1 = never. */
 int hv_host_next_deadline_ms(const struct hv_host *host);
 
+/** Something for the control thread to do; lives in the caller's own object until it runs. */
+struct hv_host_work {
+    void (*run)(struct hv_host_work *work);
+    struct hv_host_work *next; /* the host's */
+};
+/** From any thread: run work->run(work) once in the control thread, from hv_host_poll().  Wakes it.  Not queued twice. */
+void hv_host_post(struct hv_host *host, struct hv_host_work *work);
+
 uint32_t hv_host_guest_id(const struct hv_host_guest *guest); /* 1, 2, ... for logs */
 const char *hv_host_guest_name(const struct hv_host_guest *guest);
 uint16_t hv_host_guest_worker_count(const struct hv_host_guest *guest);
@@ -138,6 +146,12 @@ int hv_host_channel_reserve(struct hv_host_channel *channel, const struct hv_pac
 int hv_host_channel_flush(struct hv_host_channel *channel);
 uint32_t hv_host_channel_free_bytes(struct hv_host_channel *channel);
 bool hv_host_channel_want_room(struct hv_host_channel *channel, uint32_t bytes);
+/**
+ * Packets that wait in the ring are no work for now (no free slot, no room for answers, handshake not finished): while
+ * held, hv_host_worker_arm() leaves the ring masked and does not look at it, so that the worker can sleep until another
+ * event (ops.arm, a watched descriptor, room in the ring) lets the provider go on.
+ */
+void hv_host_channel_hold(struct hv_host_channel *channel, bool held);
 /** Nothing of the guest's memory is used through this channel any more (answer to ops.close). */
 void hv_host_channel_closed(struct hv_host_channel *channel);
 /** The guest broke the rules: drop its connection, telling it and the log why. */
