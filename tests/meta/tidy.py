@@ -9,7 +9,7 @@ findings, checked = [], 0
 config = tree.text(".clang-tidy").splitlines()
 block = "\n".join(line for line in config if line.startswith("#"))
 for line in config:
-    for check in re.findall(r"(?:^|[\s,'\"])-([a-z][a-z0-9.*-]+)", "" if line.startswith("#") else line):
+    for check in re.findall(r"(?:^|[\s,'\"])-([a-z][A-Za-z0-9.*-]+)", "" if line.startswith("#") else line):
         checked += 1
         if not re.search(rf"{re.escape(check)}: .{{10,}}", block):
             findings.append(f".clang-tidy: -{check}: no comment \"# {check}: reason\"")
