@@ -13,7 +13,8 @@ def have_git():
 
 
 def git(*args):
-    return subprocess.run(["git", "-C", ROOT, *args], check=True, capture_output=True, text=True).stdout
+    # The checkout may belong to somebody else, as on build machines; we only read it.
+    return subprocess.run(["git", "-c", "safe.directory=*", "-C", ROOT, *args], check=True, capture_output=True, text=True).stdout
 
 
 def files(*suffixes, below=()):
