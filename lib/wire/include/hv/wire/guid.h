@@ -6,6 +6,7 @@
 #ifndef HV_WIRE_GUID_H
 #define HV_WIRE_GUID_H
 
+#include <assert.h>
 #include <stdint.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -15,7 +16,7 @@
 struct hv_guid {
     uint8_t b[16];
 };
-_Static_assert(sizeof(struct hv_guid) == 16, "GUID on the wire");
+static_assert(sizeof(struct hv_guid) == 16, "GUID on the wire");
 
 /* clang-format off */
 /** Initialiser from the usual text form: HV_GUID_INIT(0xba6163d9, 0x04a1, 0x4d29, 0xb6, 0x05, ...). */

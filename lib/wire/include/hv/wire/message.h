@@ -7,6 +7,7 @@
 #ifndef HV_WIRE_MESSAGE_H
 #define HV_WIRE_MESSAGE_H
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -61,7 +62,7 @@ struct hv_msg_header {
     uint32_t type;
     uint32_t zero;
 };
-_Static_assert(sizeof(struct hv_msg_header) == 8, "message header");
+static_assert(sizeof(struct hv_msg_header) == 8, "message header");
 
 /* Offer flags. */
 #define HV_OFFER_ENUMERATE_INTERFACE          0x0001u
@@ -86,19 +87,19 @@ struct hv_msg_offer {
     uint16_t dedicated_interrupt; /* bit 0 */
     uint32_t connection_id;
 };
-_Static_assert(sizeof(struct hv_msg_offer) == 196, "offer");
-_Static_assert(offsetof(struct hv_msg_offer, flags) == 56, "offer flags");
-_Static_assert(offsetof(struct hv_msg_offer, user_data) == 60, "offer user data");
-_Static_assert(offsetof(struct hv_msg_offer, sub_channel_index) == 180, "sub-channel index");
-_Static_assert(offsetof(struct hv_msg_offer, relid) == 184, "offer relid");
-_Static_assert(offsetof(struct hv_msg_offer, connection_id) == 192, "connection id");
+static_assert(sizeof(struct hv_msg_offer) == 196, "offer");
+static_assert(offsetof(struct hv_msg_offer, flags) == 56, "offer flags");
+static_assert(offsetof(struct hv_msg_offer, user_data) == 60, "offer user data");
+static_assert(offsetof(struct hv_msg_offer, sub_channel_index) == 180, "sub-channel index");
+static_assert(offsetof(struct hv_msg_offer, relid) == 184, "offer relid");
+static_assert(offsetof(struct hv_msg_offer, connection_id) == 192, "connection id");
 
 /** RESCIND_OFFER (H), CLOSE_CHANNEL (G), RELID_RELEASED (G). */
 struct hv_msg_relid {
     struct hv_msg_header hdr;
     uint32_t relid;
 };
-_Static_assert(sizeof(struct hv_msg_relid) == 12, "relid message");
+static_assert(sizeof(struct hv_msg_relid) == 12, "relid message");
 
 struct hv_msg_open {
     struct hv_msg_header hdr;
@@ -109,7 +110,7 @@ struct hv_msg_open {
     uint32_t in_ring_page; /* where the H2G ring starts, in 4 KiB pages */
     uint8_t user_data[120];
 };
-_Static_assert(sizeof(struct hv_msg_open) == 148, "open");
+static_assert(sizeof(struct hv_msg_open) == 148, "open");
 
 struct hv_msg_open_result {
     struct hv_msg_header hdr;
@@ -117,7 +118,7 @@ struct hv_msg_open_result {
     uint32_t open_id;
     uint32_t status; /* 0 = ok */
 };
-_Static_assert(sizeof(struct hv_msg_open_result) == 20, "open result");
+static_assert(sizeof(struct hv_msg_open_result) == 20, "open result");
 
 /** GPADL_HEADER: range_count ranges follow (byte_count, byte_offset, pfns), cut off at the message's end. */
 struct hv_msg_gpadl_header {
@@ -128,12 +129,12 @@ struct hv_msg_gpadl_header {
     uint16_t range_count;
     uint8_t ranges[];
 } __attribute__((packed));
-_Static_assert(sizeof(struct hv_msg_gpadl_header) == 20, "GPADL header");
-_Static_assert(offsetof(struct hv_msg_gpadl_header, ranges) == 20, "GPADL ranges");
+static_assert(sizeof(struct hv_msg_gpadl_header) == 20, "GPADL header");
+static_assert(offsetof(struct hv_msg_gpadl_header, ranges) == 20, "GPADL ranges");
 /** Page numbers of one range that fit behind the header, and into each body. */
 #define HV_GPADL_HEADER_PFNS 26u
 #define HV_GPADL_BODY_PFNS   28u
-_Static_assert(20 + 8 + HV_GPADL_HEADER_PFNS * 8 <= HV_MESSAGE_MAX_BYTES, "header fits");
+static_assert(20 + 8 + HV_GPADL_HEADER_PFNS * 8 <= HV_MESSAGE_MAX_BYTES, "header fits");
 /** range_bytes is a u16: 8 + 8 * pages of one range. */
 #define HV_GPADL_RANGE_MAX_PAGES 8190u
 
@@ -144,8 +145,8 @@ struct hv_msg_gpadl_body {
     uint32_t gpadl;
     uint64_t pfn[];
 };
-_Static_assert(sizeof(struct hv_msg_gpadl_body) == 16, "GPADL body");
-_Static_assert(16 + HV_GPADL_BODY_PFNS * 8 == HV_MESSAGE_MAX_BYTES, "body fits exactly");
+static_assert(sizeof(struct hv_msg_gpadl_body) == 16, "GPADL body");
+static_assert(16 + HV_GPADL_BODY_PFNS * 8 == HV_MESSAGE_MAX_BYTES, "body fits exactly");
 
 struct hv_msg_gpadl_created {
     struct hv_msg_header hdr;
@@ -153,20 +154,20 @@ struct hv_msg_gpadl_created {
     uint32_t gpadl;
     uint32_t status; /* 0 = ok */
 };
-_Static_assert(sizeof(struct hv_msg_gpadl_created) == 20, "GPADL created");
+static_assert(sizeof(struct hv_msg_gpadl_created) == 20, "GPADL created");
 
 struct hv_msg_gpadl_teardown {
     struct hv_msg_header hdr;
     uint32_t relid;
     uint32_t gpadl;
 };
-_Static_assert(sizeof(struct hv_msg_gpadl_teardown) == 16, "GPADL teardown");
+static_assert(sizeof(struct hv_msg_gpadl_teardown) == 16, "GPADL teardown");
 
 struct hv_msg_gpadl_torndown {
     struct hv_msg_header hdr;
     uint32_t gpadl;
 };
-_Static_assert(sizeof(struct hv_msg_gpadl_torndown) == 12, "GPADL torndown");
+static_assert(sizeof(struct hv_msg_gpadl_torndown) == 12, "GPADL torndown");
 
 struct hv_msg_initiate_contact {
     struct hv_msg_header hdr;
@@ -176,7 +177,7 @@ struct hv_msg_initiate_contact {
     uint64_t monitor_page_h2g; /* guest physical address; both monitor pages or neither */
     uint64_t monitor_page_g2h;
 };
-_Static_assert(sizeof(struct hv_msg_initiate_contact) == 40, "initiate contact");
+static_assert(sizeof(struct hv_msg_initiate_contact) == 40, "initiate contact");
 
 /** VERSION_RESPONSE: 16 bytes before 5.0 use connection_id as reserved. */
 struct hv_msg_version_response {
@@ -186,20 +187,20 @@ struct hv_msg_version_response {
     uint16_t reserved;
     uint32_t connection_id; /* from 5.0: where later messages are posted */
 };
-_Static_assert(sizeof(struct hv_msg_version_response) == 16, "version response");
+static_assert(sizeof(struct hv_msg_version_response) == 16, "version response");
 
 struct hv_msg_modify_channel {
     struct hv_msg_header hdr;
     uint32_t relid;
     uint32_t target_vp;
 };
-_Static_assert(sizeof(struct hv_msg_modify_channel) == 16, "modify channel");
+static_assert(sizeof(struct hv_msg_modify_channel) == 16, "modify channel");
 
 struct hv_msg_modify_channel_result {
     struct hv_msg_header hdr;
     uint32_t relid;
     uint32_t status;
 };
-_Static_assert(sizeof(struct hv_msg_modify_channel_result) == 16, "modify channel result");
+static_assert(sizeof(struct hv_msg_modify_channel_result) == 16, "modify channel result");
 
 #endif

@@ -14,6 +14,7 @@
 #ifndef HV_WIRE_MONITOR_H
 #define HV_WIRE_MONITOR_H
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -44,10 +45,10 @@ struct hv_monitor_page {
     struct hv_monitor_parameter parameter[HV_MONITOR_GROUPS][HV_MONITOR_PER_GROUP];
     uint8_t reserved4[1984];
 };
-_Static_assert(sizeof(struct hv_monitor_page) == 4096, "monitor page");
-_Static_assert(offsetof(struct hv_monitor_page, group) == 0x008, "trigger groups");
-_Static_assert(offsetof(struct hv_monitor_page, next_check) == 0x040, "next check");
-_Static_assert(offsetof(struct hv_monitor_page, latency) == 0x240, "latency");
-_Static_assert(offsetof(struct hv_monitor_page, parameter) == 0x440, "parameters");
+static_assert(sizeof(struct hv_monitor_page) == 4096, "monitor page");
+static_assert(offsetof(struct hv_monitor_page, group) == 0x008, "trigger groups");
+static_assert(offsetof(struct hv_monitor_page, next_check) == 0x040, "next check");
+static_assert(offsetof(struct hv_monitor_page, latency) == 0x240, "latency");
+static_assert(offsetof(struct hv_monitor_page, parameter) == 0x440, "parameters");
 
 #endif

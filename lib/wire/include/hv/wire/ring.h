@@ -24,6 +24,7 @@
 #ifndef HV_WIRE_RING_H
 #define HV_WIRE_RING_H
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -43,9 +44,9 @@ struct hv_ring_control {
     uint8_t reserved2[4020];
     uint64_t guest_to_host_interrupts; /* FreeBSD only; reserved for everybody else */
 };
-_Static_assert(sizeof(struct hv_ring_control) == HV_PAGE_BYTES, "control page");
-_Static_assert(offsetof(struct hv_ring_control, feature_bits) == 64, "feature bits");
-_Static_assert(offsetof(struct hv_ring_control, guest_to_host_interrupts) == 4088, "counter");
+static_assert(sizeof(struct hv_ring_control) == HV_PAGE_BYTES, "control page");
+static_assert(offsetof(struct hv_ring_control, feature_bits) == 64, "feature bits");
+static_assert(offsetof(struct hv_ring_control, guest_to_host_interrupts) == 4088, "counter");
 
 /** Set by a side that honours pending_send_size of the ring it produces into. */
 #define HV_RING_FEATURE_PENDING_SEND_SIZE 0x1u
@@ -58,7 +59,7 @@ struct hv_ring_descriptor {
     uint16_t flags;    /* HV_PACKET_FLAG_*; every other bit is 0 */
     uint64_t trans_id; /* chosen by the requester, echoed by the completion; never 0 from a guest */
 };
-_Static_assert(sizeof(struct hv_ring_descriptor) == 16, "packet descriptor");
+static_assert(sizeof(struct hv_ring_descriptor) == 16, "packet descriptor");
 
 #define HV_RING_DESCRIPTOR_BYTES 16u
 /** Each packet is followed by u32 0 and the u32 offset at which the packet starts. */
@@ -81,20 +82,20 @@ struct hv_transfer_pages {
     uint8_t reserved;        /* may hold garbage */
     uint32_t range_count;
 };
-_Static_assert(sizeof(struct hv_transfer_pages) == 8, "transfer pages");
+static_assert(sizeof(struct hv_transfer_pages) == 8, "transfer pages");
 
 struct hv_transfer_range {
     uint32_t byte_count;
     uint32_t byte_offset; /* from the start of the page set */
 };
-_Static_assert(sizeof(struct hv_transfer_range) == 8, "transfer range");
+static_assert(sizeof(struct hv_transfer_range) == 8, "transfer range");
 
 /** Extension of a GPA-direct packet; range_count ranges follow. */
 struct hv_gpa_direct {
     uint32_t reserved; /* may hold garbage */
     uint32_t range_count;
 };
-_Static_assert(sizeof(struct hv_gpa_direct) == 8, "GPA-direct header");
+static_assert(sizeof(struct hv_gpa_direct) == 8, "GPA-direct header");
 
 /** One byte range without holes; ceil((byte_offset + byte_count) / 4096) page numbers follow. */
 struct hv_gpa_range {
@@ -102,6 +103,6 @@ struct hv_gpa_range {
     uint32_t byte_offset; /* into the first page, 0 .. 4095 */
     uint64_t pfn[];       /* 4096-byte guest page numbers */
 };
-_Static_assert(sizeof(struct hv_gpa_range) == 8, "GPA range header");
+static_assert(sizeof(struct hv_gpa_range) == 8, "GPA range header");
 
 #endif

@@ -14,6 +14,7 @@
 #ifndef HV_WIRE_SOCK_H
 #define HV_WIRE_SOCK_H
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,7 +37,7 @@ struct hv_sock_header {
     uint16_t flags;
     uint32_t length_bytes;
 };
-_Static_assert(sizeof(struct hv_sock_header) == 8, "frame header");
+static_assert(sizeof(struct hv_sock_header) == 8, "frame header");
 
 struct hv_sock_hello {
     struct hv_sock_header hdr;
@@ -44,7 +45,7 @@ struct hv_sock_hello {
     uint32_t version;
     uint8_t name[48]; /* who speaks, for logs; zero-padded text */
 };
-_Static_assert(sizeof(struct hv_sock_hello) == 64, "hello");
+static_assert(sizeof(struct hv_sock_hello) == 64, "hello");
 
 /** MEMORY_ADD and MEMORY_REMOVE.  Page numbers are the guest's; regions never overlap. */
 struct hv_sock_memory {
@@ -53,7 +54,7 @@ struct hv_sock_memory {
     uint64_t page_count;   /* 4096-byte pages */
     uint64_t offset_bytes; /* into the descriptor, page aligned; 0 in REMOVE */
 };
-_Static_assert(sizeof(struct hv_sock_memory) == 32, "memory");
+static_assert(sizeof(struct hv_sock_memory) == 32, "memory");
 
 struct hv_sock_memory_result {
     struct hv_sock_header hdr;
@@ -61,7 +62,7 @@ struct hv_sock_memory_result {
     int32_t error; /* 0 or a negative errno of Linux */
     uint32_t reserved;
 };
-_Static_assert(sizeof(struct hv_sock_memory_result) == 24, "memory result");
+static_assert(sizeof(struct hv_sock_memory_result) == 24, "memory result");
 
 /** Descriptors that come with an offer: [0] guest writes = signal, [1] host writes = channel event. */
 struct hv_sock_message {
@@ -70,7 +71,7 @@ struct hv_sock_message {
     uint32_t payload_bytes; /* 8 .. 240 */
     uint8_t payload[];
 };
-_Static_assert(sizeof(struct hv_sock_message) == 16, "message");
+static_assert(sizeof(struct hv_sock_message) == 16, "message");
 
 #define HV_SOCK_GOODBYE_TEXT_MAX_BYTES 400u
 #define HV_SOCK_FRAME_MAX_BYTES        512u

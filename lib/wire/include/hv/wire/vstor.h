@@ -12,6 +12,7 @@
 #ifndef HV_WIRE_VSTOR_H
 #define HV_WIRE_VSTOR_H
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -54,14 +55,14 @@ struct hv_vstor_header {
     uint32_t flags;
     uint32_t status; /* HV_NTSTATUS_* */
 };
-_Static_assert(sizeof(struct hv_vstor_header) == 12, "vstor header");
+static_assert(sizeof(struct hv_vstor_header) == 12, "vstor header");
 
 /** Payload of QUERY_PROTOCOL_VERSION. */
 struct hv_vstor_version {
     uint16_t version;
     uint16_t build; /* informative, 0 */
 };
-_Static_assert(sizeof(struct hv_vstor_version) == 4, "version payload");
+static_assert(sizeof(struct hv_vstor_version) == 4, "version payload");
 
 /** Payload of QUERY_PROPERTIES' reply. */
 struct hv_vstor_properties {
@@ -72,7 +73,7 @@ struct hv_vstor_properties {
     uint32_t max_transfer_bytes;
     uint64_t reserved3;
 } __attribute__((packed));
-_Static_assert(sizeof(struct hv_vstor_properties) == 24, "properties payload");
+static_assert(sizeof(struct hv_vstor_properties) == 24, "properties payload");
 #define HV_VSTOR_PROPERTY_MULTI_CHANNEL 0x1u
 
 /** Payload of EVENT_NOTIFICATION. */
@@ -82,7 +83,7 @@ struct hv_vstor_event {
     uint8_t path;
     uint8_t flags;
 };
-_Static_assert(sizeof(struct hv_vstor_event) == 4, "event payload");
+static_assert(sizeof(struct hv_vstor_event) == 4, "event payload");
 
 /** Payload of EXECUTE_SRB and of its completion. */
 struct hv_vstor_srb {
@@ -110,11 +111,11 @@ struct hv_vstor_srb {
     uint32_t timeout_seconds;
     uint32_t queue_sort_key;
 };
-_Static_assert(sizeof(struct hv_vstor_srb) == HV_VSTOR_SRB_V2_BYTES, "SCSI request");
-_Static_assert(offsetof(struct hv_vstor_srb, reserve) == HV_VSTOR_SRB_V1_BYTES,
-               "revision 1 ends here");
-_Static_assert(offsetof(struct hv_vstor_srb, cdb) == 16, "CDB");
-_Static_assert(offsetof(struct hv_vstor_srb, srb_flags) == 40, "SRB flags");
+static_assert(sizeof(struct hv_vstor_srb) == HV_VSTOR_SRB_V2_BYTES, "SCSI request");
+static_assert(offsetof(struct hv_vstor_srb, reserve) == HV_VSTOR_SRB_V1_BYTES,
+              "revision 1 ends here");
+static_assert(offsetof(struct hv_vstor_srb, cdb) == 16, "CDB");
+static_assert(offsetof(struct hv_vstor_srb, srb_flags) == 40, "SRB flags");
 
 #define HV_VSTOR_DATA_OUT  0u /* to the device */
 #define HV_VSTOR_DATA_IN   1u /* from the device */
@@ -132,8 +133,8 @@ struct hv_vstor_packet {
         uint8_t raw[HV_VSTOR_SRB_V2_BYTES];
     };
 };
-_Static_assert(sizeof(struct hv_vstor_packet) == HV_VSTOR_PACKET_V2_BYTES, "vstor packet");
-_Static_assert(offsetof(struct hv_vstor_packet, srb) == 12, "payload");
+static_assert(sizeof(struct hv_vstor_packet) == HV_VSTOR_PACKET_V2_BYTES, "vstor packet");
+static_assert(offsetof(struct hv_vstor_packet, srb) == 12, "payload");
 
 /* SRB status: low 6 bits, then flags. */
 #define HV_SRB_PENDING           0x00u
