@@ -74,7 +74,8 @@ def main(build):
         if run.returncode == 0:
             with open(stamp, "w", encoding="utf-8"):
                 return None
-        return run.stdout.strip() or run.stderr.strip()
+        errors = [line for line in run.stdout.splitlines() if re.search(r": (error|warning): ", line)]
+        return "\n".join(errors) or run.stderr.strip()
 
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         results = dict(zip(sources, pool.map(look, sources)))
