@@ -24,13 +24,14 @@ BOX_SECONDS = 480
 
 def reasons():
     findings, checked = [], 0
-    config = tree.text(".clang-tidy").splitlines()
-    block = "\n".join(line for line in config if line.startswith("#"))
-    for line in config:
-        for check in re.findall(r"(?:^|[\s,'\"])-([a-z][A-Za-z0-9.*-]+)", "" if line.startswith("#") else line):
-            checked += 1
-            if not re.search(rf"{re.escape(check)}: .{{10,}}", block):
-                findings.append(f".clang-tidy: -{check}: no comment \"# {check}: reason\"")
+    for path in tree.files(".clang-tidy"):
+        config = tree.text(path).splitlines()
+        block = "\n".join(line for line in config if line.startswith("#"))
+        for line in config:
+            for check in re.findall(r"(?:^|[\s,'\"])-([a-z][A-Za-z0-9.*-]+)", "" if line.startswith("#") else line):
+                checked += 1
+                if not re.search(rf"{re.escape(check)}: .{{10,}}", block):
+                    findings.append(f"{path}: -{check}: no comment \"# {check}: reason\"")
     for path in tree.files(".c", ".h"):
         for number, line in enumerate(tree.text(path).split("\n"), 1):
             if "NOLINT" in line:
@@ -55,7 +56,7 @@ def main(build):
     with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as file:
         commands = {entry["file"]: entry["command"] for entry in json.load(file)}
     sources = sorted(f for f in commands if f.startswith(tree.ROOT + "/"))
-    common = digest([".clang-tidy", *tree.files(".h")])
+    common = digest(tree.files(".clang-tidy", ".h"))
     stamps = os.path.join(build, "tidy")
     os.makedirs(stamps, exist_ok=True)
     end = time.monotonic() + BOX_SECONDS
