@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Two threads on the two ends of one ring, over one mapping (so that ThreadSanitizer sees both).  Each sleeps on an
+ * eventfd when it has nothing to do and is woken only when the other end was told to signal: a signal that the ring
+ * fails to ask for leaves a sleeper with work before it, and the poll below fails at the deadline.
+ */
+#include <poll.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <hv/base/clock.h>
+#include <hv/ring.h>
+
+#include "ring_pair.h"
+#include "suite.h"
+
+#define DEADLINE_NS 30000000000ull
+
+struct load {
+    const char *name;
+    uint32_t data_bytes;
+    uint32_t max_payload_bytes;
+    uint32_t max_batch; /* packets a publish and a release */
+    uint32_t packets;
+    bool masks;            /* the reader masks while it is awake */
+    bool may_publish_late; /* the writer goes to sleep with reserved packets still hidden */
+};
+
+struct stress {
+    const struct load *load;
+    struct ring_pair pair;
+    int data_bell, room_bell;
+    uint64_t deadline_ns;
+    _Atomic bool failed;
+    uint64_t writer_slept, reader_slept;
+};
+
+/* xorshift: the two ends draw the same lengths from the same seed. */
+static uint32_t draw(uint64_t *state, uint32_t below)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return (uint32_t)(*state >> 33) % below;
+}
+
+static void ring_bell(int fd)
+{
+    uint64_t one = 1;
+
+    if (write(fd, &one, sizeof(one)) != sizeof(one))
+        CU_FAIL("eventfd");
+}
+
+/** Until the bell; false at the deadline or when the other side has given up. */
+static bool wait_bell(struct stress *s, int fd)
+{
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    uint64_t now = hv_clock_ns(), count;
+
+    if (now >= s->deadline_ns || atomic_load(&s->failed) ||
+        poll(&poll_fd, 1, (int)((s->deadline_ns - now) / 1000000 + 1)) != 1) {
+        atomic_store(&s->failed, true);
+        return false;
+    }
+    return read(fd, &count, sizeof(count)) == sizeof(count) && !atomic_load(&s->failed);
+}
+
+/** Room for a packet of `bytes`, sleeping if need be. */
+static bool wait_room(struct stress *s, uint32_t bytes)
+{
+    struct hv_ring_tx *tx = &s->pair.tx;
+
+    /* a reader that has drained everything makes no more room: hidden packets must not wait for it */
+    if (!s->load->may_publish_late || hv_ring_tx_free(tx) > s->load->data_bytes / 2)
+        if (hv_ring_tx_publish(tx))
+            ring_bell(s->data_bell);
+    while (!hv_ring_tx_want_room(tx, bytes)) {
+        s->writer_slept++;
+        if (!wait_bell(s, s->room_bell))
+            return false;
+    }
+    return true;
+}
+
+static bool write_one(struct stress *s, uint64_t *state, uint32_t sequence)
+{
+    struct hv_packet_desc desc = {.trans_id = sequence,
+                                  .payload_bytes = 8 + draw(state, s->load->max_payload_bytes - 7)};
+    struct hv_packet_slot slot;
+    int err;
+
+    desc.type = HV_PACKET_INBAND;
+    while ((err = hv_ring_tx_reserve(&s->pair.tx, &desc, &slot)) == -EAGAIN)
+        if (!wait_room(s, hv_ring_packet_bytes(0, desc.payload_bytes)))
+            return false;
+    if (err)
+        return false;
+    memset(slot.payload, (int)(sequence & 0xff), desc.payload_bytes);
+    memcpy(slot.payload, &desc.payload_bytes, 4);
+    return true;
+}
+
+static void *writer(void *arg)
+{
+    struct stress *s = arg;
+    uint64_t lengths = 88172645463325252u, batches = 362436069;
+    uint32_t left = 1;
+
+    for (uint32_t i = 1; i <= s->load->packets; i++) {
+        if (!write_one(s, &lengths, i)) {
+            atomic_store(&s->failed, true);
+            break;
+        }
+        if (--left)
+            continue;
+        left = 1 + draw(&batches, s->load->max_batch);
+        if (hv_ring_tx_publish(&s->pair.tx))
+            ring_bell(s->data_bell);
+    }
+    if (hv_ring_tx_publish(&s->pair.tx))
+        ring_bell(s->data_bell);
+    return NULL;
+}
+
+static bool packet_ok(const struct hv_packet *packet, uint32_t bytes, uint32_t sequence)
+{
+    const uint8_t *payload = packet->payload;
+    uint32_t said;
+
+    memcpy(&said, payload, sizeof(said));
+    if (packet->trans_id != sequence || said != bytes || packet->ext_bytes ||
+        packet->payload_bytes != ((bytes + 7) & ~7u))
+        return false;
+    for (uint32_t i = 4; i < packet->payload_bytes; i++)
+        if (payload[i] != (i < bytes ? (uint8_t)sequence : 0))
+            return false;
+    return true;
+}
+
+static void release(struct stress *s)
+{
+    if (hv_ring_rx_release(&s->pair.rx))
+        ring_bell(s->room_bell);
+}
+
+/** Empty: sleep as the ring's rules say. */
+static bool wait_data(struct stress *s)
+{
+    bool more;
+
+    release(s);
+    more = hv_ring_rx_unmask(&s->pair.rx);
+    if (!more) {
+        s->reader_slept++;
+        if (!wait_bell(s, s->data_bell))
+            return false;
+    }
+    if (s->load->masks)
+        hv_ring_rx_mask(&s->pair.rx);
+    return true;
+}
+
+/** In this thread.  Returns how many packets came as they were sent. */
+static uint32_t read_all(struct stress *s)
+{
+    uint64_t lengths = 88172645463325252u, batches = 521288629;
+    uint32_t left = 1, i = 0;
+
+    while (i < s->load->packets) {
+        struct hv_packet packet;
+        int err = hv_ring_rx_peek(&s->pair.rx, &packet);
+
+        if (err == -EAGAIN) {
+            if (!wait_data(s))
+                break;
+            continue;
+        }
+        if (err || !packet_ok(&packet, 8 + draw(&lengths, s->load->max_payload_bytes - 7), i + 1))
+            break;
+        i++;
+        if (--left == 0) {
+            left = 1 + draw(&batches, s->load->max_batch);
+            release(s);
+        }
+    }
+    release(s);
+    return i;
+}
+
+static void run(const struct load *load)
+{
+    struct stress s = {.load = load,
+                       .data_bell = eventfd(0, EFD_CLOEXEC),
+                       .room_bell = eventfd(0, EFD_CLOEXEC),
+                       .deadline_ns = hv_clock_ns() + DEADLINE_NS};
+    const struct hv_ring_stats *tx = &s.pair.tx.stats, *rx = &s.pair.rx.stats;
+    pthread_t thread;
+
+    if (!ring_pair_create(&s.pair, load->data_bytes))
+        return;
+    if (load->masks)
+        hv_ring_rx_mask(&s.pair.rx);
+    if (!pthread_create(&thread, NULL, writer, &s)) {
+        uint32_t got = read_all(&s);
+
+        HV_CHECK_ROW(load->name, got == load->packets);
+        if (got != load->packets) {
+            atomic_store(&s.failed, true);
+            ring_bell(s.room_bell);
+        }
+        pthread_join(thread, NULL);
+        HV_CHECK_ROW(load->name, !atomic_load(&s.failed));
+        HV_CHECK_ROW(load->name, tx->packets == load->packets && rx->packets == load->packets);
+        HV_CHECK_ROW(load->name, tx->bytes == rx->bytes);
+        HV_CHECK_ROW(load->name, tx->signals && tx->signals < load->packets);
+    } else {
+        CU_FAIL("no thread");
+    }
+    ring_pair_destroy(&s.pair);
+    close(s.data_bell);
+    close(s.room_bell);
+}
+
+static void test_ring_stress(void)
+{
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+    enum { PACKETS = 20000 };
+#else
+    enum { PACKETS = 100000 };
+#endif
+    static const struct load loads[] = {
+        {"smallest ring, one by one", 4096, 64, 1, PACKETS, true, false},
+        {"smallest ring, batches", 4096, 400, 8, PACKETS, true, false},
+        {"smallest ring, packets as large as fit", 4096, 4064, 3, PACKETS / 4, true, false},
+        {"never masked", 4096, 400, 8, PACKETS, false, false},
+        {"three pages", 3 * 4096, 1500, 32, PACKETS / 2, true, false},
+        {"sleeping with hidden packets", 3 * 4096, 600, 16, PACKETS / 2, true, true},
+        {"sixteen pages", 16 * 4096, 4000, 64, PACKETS / 4, true, false},
+    };
+
+    for (size_t i = 0; i < HV_TEST_COUNT(loads); i++)
+        run(&loads[i]);
+}
+
+static const struct hv_test_case cases[] = {{"two threads", test_ring_stress}};
+
+int main(int argc, char **argv)
+{
+    return hv_test_main("ring_stress", cases, HV_TEST_COUNT(cases), argc, argv);
+}
