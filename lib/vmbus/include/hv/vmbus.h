@@ -86,13 +86,17 @@ struct hv_vmbus_opts {
 /**
  * Connect to a host.
  *
- * @address  "unix:PATH[,INSTANCE-GUID]" an hv-host process; "fd:N" a connected socket that the bus takes over;
- *           "uio:INSTANCE-GUID" a device bound to uio_hv_generic.
+ * @address  "unix:PATH[,INSTANCE-GUID]" an hv-host process; "fd:N[,INSTANCE-GUID]" a connected Unix socket of type
+ *           SOCK_SEQPACKET that the bus takes over (also on failure, unless -EINVAL); "uio:INSTANCE-GUID" a device
+ *           bound to uio_hv_generic.
  * @opts     May be NULL.  Copied.
+ *
+ * What is offered already is no event: ask hv_vmbus_devices().
  *
  * Returns 0, or
  *   -EINVAL         address not understood, opts->size unknown;
- *   -ENOENT, -ECONNREFUSED, -EACCES   nobody there, as connect(2) says;
+ *   -ENOENT, -ECONNREFUSED, -EACCES   nobody there, as connect(2) says; or the host has no room for us;
+ *   -ENODEV         the host went away meanwhile;
  *   -EPROTONOSUPPORT  the host accepts no version we speak, or another socket protocol;
  *   -ETIMEDOUT      the host does not answer;
  *   -EPROTO         the host's answers make no sense;
@@ -100,14 +104,20 @@ struct hv_vmbus_opts {
  * The log hook is told the details.
  */
 int hv_vmbus_open(const char *address, const struct hv_vmbus_opts *opts, struct hv_vmbus **ret_bus);
-/** Closes open channels, returns all memory to the guest, says goodbye.  NULL is fine. */
+/**
+ * Closes open channels, frees all DMA memory, says goodbye.  Their handles are gone then.  Not from the event callback.
+ * NULL is fine.
+ */
 void hv_vmbus_close(struct hv_vmbus *bus);
 
 /** Protocol version agreed upon, HV_VERSION_*; 0 where the kernel speaks for us (uio). */
 uint32_t hv_vmbus_version(const struct hv_vmbus *bus);
 /** Wait descriptor for poll(2): readable when hv_vmbus_poll() has work. */
 int hv_vmbus_fd(const struct hv_vmbus *bus);
-/** Handle what the host sent.  Never blocks.  Returns 0 or -ENODEV when the host is gone. */
+/**
+ * Handle what the host sent, run the event callback, give rescinded and closed channels back.  Never blocks by itself.
+ * Returns 0, or -ENODEV when the host is gone.
+ */
 int hv_vmbus_poll(struct hv_vmbus *bus);
 /** Copies up to `max` devices; returns how many there are. */
 size_t hv_vmbus_devices(const struct hv_vmbus *bus, struct hv_vmbus_device *devices, size_t max);
@@ -121,15 +131,18 @@ size_t hv_vmbus_wait_subchannels(struct hv_vmbus *bus, const struct hv_guid *ins
 /* ---- DMA memory: what packets may point the host at ---- */
 
 /**
- * Allocate zeroed memory that the host can reach, page aligned, contiguous for us, locked in place.
- * Returns 0, -ENOMEM, -ENODEV, -EPERM (uio: capability missing), -ETIMEDOUT.
+ * Allocate zeroed memory that the host can reach, page aligned, contiguous for us, present and at the host.
+ * hv_dma_bytes() says how much it is: rounded up to pages, from 2 MiB on to 2 MiB.
+ * Returns 0, -EINVAL (0 bytes), -ENOMEM, -ENODEV, -EPERM (uio: capability missing), -ETIMEDOUT.
  */
 int hv_dma_alloc(struct hv_vmbus *bus, size_t bytes, struct hv_dma **ret_dma);
-/** The caller promises that no request uses it any more.  NULL is fine. */
+/** The caller promises that no request uses it any more.  Control thread.  NULL is fine. */
 void hv_dma_free(struct hv_dma *dma);
 /**
  * Let the host reach memory of the caller: `fd` backs [va, va + bytes) from `offset`; all page aligned.  The
- * descriptor is duplicated.  Errors as hv_dma_alloc(), -EINVAL for alignment, -EACCES when the memory can shrink.
+ * descriptor stays the caller's and is not needed afterwards.  A memory file that is not sealed against shrinking gets
+ * that seal.  Errors as hv_dma_alloc(); -EINVAL: alignment, file too short, memory registered already; -EACCES: the
+ * file can shrink and cannot be sealed, or is sealed against writing.
  */
 int hv_dma_register(struct hv_vmbus *bus, void *va, size_t bytes, int fd, uint64_t offset,
                     struct hv_dma **ret_dma);
@@ -168,7 +181,9 @@ int hv_channel_open(struct hv_vmbus *bus, const struct hv_guid *instance, uint16
                     const struct hv_channel_opts *opts, struct hv_channel **ret_channel);
 /**
  * Close.  Returns when the host has confirmed that it uses neither the rings nor memory named in them any more, or is
- * gone; so request memory may be reused afterwards.  Sub-channels before their primary.  NULL is fine.
+ * gone; so request memory may be reused afterwards.  A host that does not confirm in time is cut off (HOST_GONE): what
+ * it still writes to nobody knows, so free registered memory only when its process is gone.  Sub-channels before their
+ * primary.  The owner must have stopped.  NULL is fine.
  */
 void hv_channel_close(struct hv_channel *channel);
 /** Ask the host to serve the channel near another virtual processor (4.1).  Returns 0, -EOPNOTSUPP, -EIO. */
@@ -189,14 +204,21 @@ void hv_channel_release(struct hv_channel *channel);
 uint32_t hv_channel_free_bytes(struct hv_channel *channel);
 /** Largest extension plus payload that one packet can carry. */
 uint32_t hv_channel_max_bytes(const struct hv_channel *channel);
-/** Before sleeping on a full ring: the host will signal when `bytes` are free.  True = there is room already. */
+/**
+ * Before sleeping on a full ring: the host will signal when `bytes` are free, where a packet takes 24 bytes more than its
+ * extension and its payload rounded up to 8.  True = there is room already, or the channel is dead: do not sleep.
+ * hv_channel_disarm() withdraws it.
+ */
 bool hv_channel_want_room(struct hv_channel *channel, uint32_t bytes);
 
 /** Wait descriptor: readable after the host signalled, was lost, or took the device away. */
 int hv_channel_fd(const struct hv_channel *channel);
-/** Before sleeping: ask for signals.  True = packets are waiting or the channel is dead, do not sleep. */
+/**
+ * Before sleeping: ask for signals.  True = packets are waiting (or peeked and not released), or the channel is dead:
+ * do not sleep, no signals were asked for.
+ */
 bool hv_channel_arm(struct hv_channel *channel);
-/** After waking: no more signals wanted, drain the descriptor. */
+/** After waking: no more signals wanted, drain the descriptor.  Costs nothing when not armed. */
 void hv_channel_disarm(struct hv_channel *channel);
 /** 0 while alive, else -ENODEV or -EPROTO. */
 int hv_channel_status(const struct hv_channel *channel);
