@@ -2,6 +2,7 @@
 #include "common/disk_option.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -210,13 +211,12 @@ static const struct key {
 static int unknown_key(const char *word, unsigned where, char *why)
 {
     char list[256] = "";
+    size_t used = 0;
 
-    for (size_t i = 0; i < KEY_COUNT; i++)
-        if (keys[i].where & where) {
-            if (list[0])
-                strcat(list, ", "); /* the table above is far below 256 characters */
-            strcat(strcat(list, keys[i].name), keys[i].bare ? "" : "=");
-        }
+    for (size_t i = 0; i < KEY_COUNT && used < sizeof(list); i++)
+        if (keys[i].where & where)
+            used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s%s", used ? ", " : "",
+                                     keys[i].name, keys[i].bare ? "" : "=");
     return hv_option_fail(why, "\"%s\" is not known; allowed after the disk: %s", word, list);
 }
 
@@ -253,7 +253,7 @@ int hv_disk_option_parse(enum hv_disk_option_kind kind, const char *text,
 {
     struct hv_disk_option o = {.disk = HV_DISK_OPTS_INIT, .lun = -1, .luns = 1};
     uint32_t seen = 0;
-    char *rest, *word;
+    char *words, *rest, *word;
     int ret;
 
     if (kind == HV_DISK_OPTION_EMULATE) {
@@ -262,22 +262,24 @@ int hv_disk_option_parse(enum hv_disk_option_kind kind, const char *text,
                 why, "\"%s\" is not allowed; allowed: disk=PATH|mem:SIZE|null:SIZE[,...]", text);
         text += 5;
     }
-    o.words = strdup(text);
-    if (!o.words) {
+    words = strdup(text);
+    if (!words) {
         (void)hv_option_fail(why, "out of memory");
         return -ENOMEM;
     }
-    rest = o.words;
+    rest = words;
     ret = parse_store(&o, next_word(&rest), why);
     while (!ret && (word = next_word(&rest)))
         ret = parse_key(&o, 1u << kind, word, &seen, why);
     if (!ret && o.disk.store != HV_DISK_FILE && o.disk.buffered)
         ret = hv_option_fail(why, "direct=off is for files, not for \"%s\"", o.name);
-    if (ret)
-        hv_disk_option_fini(&o);
-    else
-        *ret_option = o;
-    return ret;
+    if (ret) {
+        free(words);
+        return ret;
+    }
+    o.words = words;
+    *ret_option = o;
+    return 0;
 }
 
 void hv_disk_option_fini(struct hv_disk_option *option)

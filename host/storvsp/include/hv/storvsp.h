@@ -84,12 +84,23 @@ struct hv_storvsp_opts {
     }
 
 /**
- * Offer a controller.
+ * Check a fault plan.
  *
- * Fault plan: comma-separated ACTION@N, N = nth EXECUTE_SRB packet counted from 1 over all channels ("N+" = from the
+ * Comma-separated ACTION@N, N = nth EXECUTE_SRB packet counted from 1 over all channels ("N+" = from the
  * nth on, "N/M" = the nth and then every Mth).  ACTION: drop (no answer), delay:MS, repeat (answer twice), shorten
  * (reply 8 bytes long), wrong-id (answer with an id never asked), bad-index (impossible write index), bad-length
  * (claims more data moved than asked), bad-sense (sense length 255), medium-error, nospace, busy, rescind.
+ * A delayed request touches neither disk nor guest memory before its time has come; a dropped one is carried out.
+ * Where several fit, the first one counts.
+ *
+ * @why  At least HV_DISK_WHY_BYTES: on failure a sentence that names the word and what is allowed.
+ *
+ * Returns 0 or -EINVAL.
+ */
+int hv_storvsp_parse_fault(const char *plan, char why[HV_DISK_WHY_BYTES]);
+
+/**
+ * Offer a controller.
  *
  * Returns 0, -EINVAL (options, fault plan; the log says which word), -ENOMEM.
  */
@@ -99,8 +110,24 @@ int hv_storvsp_create(struct hv_host *host, const struct hv_storvsp_opts *opts,
 void hv_storvsp_destroy(struct hv_storvsp *storvsp, void (*gone)(void *arg), void *arg);
 /** LUN 0 .. 63.  Guests are told (ENUMERATE_BUS).  Returns 0, -EBUSY (LUN taken), -EINVAL. */
 int hv_storvsp_attach(struct hv_storvsp *storvsp, struct hv_disk *disk, uint8_t lun);
-/** Guests are told (REMOVE_DEVICE); requests in flight finish first: `gone` runs in the control thread then. */
+/** Guests are told (REMOVE_DEVICE); requests in flight finish first: `gone` runs in the control thread then.
+ *  Returns 0 or -ENOENT (no disk there). */
 int hv_storvsp_detach(struct hv_storvsp *storvsp, uint8_t lun, void (*gone)(void *arg), void *arg);
+
+/** Sums over all channels of all guests, those gone included. */
+struct hv_storvsp_stats {
+    uint64_t requests;    /* EXECUTE_SRB packets */
+    uint64_t read_bytes;  /* moved to guests */
+    uint64_t write_bytes; /* moved from guests */
+    uint64_t errors;      /* answered with anything but success */
+    uint64_t malformed;   /* packets that made no sense */
+    uint64_t batches;     /* polls that found requests: requests / batches is the batch size */
+    uint32_t in_flight;
+    uint32_t channels; /* open now */
+};
+void hv_storvsp_get_stats(struct hv_storvsp *storvsp, struct hv_storvsp_stats *ret_stats);
+/** The disk attached there, or NULL. */
+struct hv_disk *hv_storvsp_disk(struct hv_storvsp *storvsp, uint8_t lun);
 
 #ifdef __cplusplus
 }
