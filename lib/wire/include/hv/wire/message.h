@@ -57,6 +57,8 @@ enum hv_message_type {
 #define HV_GPADL_FIRST    0xe1e10u    /* Linux counts up from here */
 #define HV_MONITOR_NONE   0xffu
 #define HV_STATUS_INVALID 0x8000ffffu /* E_UNEXPECTED: malformed GPADL */
+/** Open or modify refused. */
+#define HV_STATUS_UNSUCCESSFUL 0xc0000001u
 
 struct hv_msg_header {
     uint32_t type;
