@@ -140,8 +140,8 @@ bool hv_ring_rx_made_room_(struct hv_ring_rx *rx, uint32_t pending, uint32_t con
         return false;
     if (hv_ring_rx_take_(rx, atomic_load_explicit(&control->write_index, memory_order_seq_cst)))
         return false; /* the next peek says so */
-    /* some guests ask for all bytes but one, which no ring can give: down to the next possible number */
-    pending = hv_min_u32(pending & ~(HV_RING_ALIGN_BYTES - 1), size - HV_RING_ALIGN_BYTES);
+    /* some guests ask for all bytes but one, which no ring can give: count that as the whole empty ring */
+    pending = hv_min_u32(pending, size - HV_RING_ALIGN_BYTES);
     free_now = size - hv_ring_distance_(rx->released, rx->peer_write, size);
     return free_now > pending && free_now - consumed <= pending;
 }
