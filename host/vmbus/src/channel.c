@@ -110,7 +110,7 @@ void hv_host_channel_kill(struct hv_host_channel *channel, const char *format, .
         va_end(args);
     }
     pthread_mutex_unlock(&guest->lock);
-    hv_worker_report(channel, HV_EVENT_KILL);
+    hv_host_worker_report(channel, HV_EVENT_KILL);
 }
 
 int hv_host_channel_offer_subchannels(struct hv_host_channel *primary, uint16_t count)
@@ -125,13 +125,13 @@ int hv_host_channel_offer_subchannels(struct hv_host_channel *primary, uint16_t 
     if (count > primary->subchannels_wanted)
         primary->subchannels_wanted = count;
     pthread_mutex_unlock(&guest->lock);
-    hv_worker_report(primary, HV_EVENT_SUBCHANNELS);
+    hv_host_worker_report(primary, HV_EVENT_SUBCHANNELS);
     return 0;
 }
 
 void hv_host_channel_rescind(struct hv_host_channel *channel)
 {
-    hv_worker_report(channel, HV_EVENT_RESCIND);
+    hv_host_worker_report(channel, HV_EVENT_RESCIND);
 }
 
 void hv_host_channel_corrupt_index(struct hv_host_channel *channel)
@@ -160,12 +160,12 @@ uint32_t hv_host_channel_version(const struct hv_host_channel *channel)
 
 int hv_host_channel_watch(struct hv_host_channel *channel, int fd)
 {
-    return fd < 0 ? -EBADF : hv_worker_watch(channel, fd);
+    return fd < 0 ? -EBADF : hv_host_worker_watch(channel, fd);
 }
 
 void hv_host_channel_unwatch(struct hv_host_channel *channel, int fd)
 {
-    hv_worker_unwatch(channel, fd);
+    hv_host_worker_unwatch(channel, fd);
 }
 
 /** Extension of a GPA-direct packet with one range; loaded once, then checked. */
@@ -201,7 +201,7 @@ static int load_gpa_header(const struct hv_packet *packet, struct gpa_header *re
 ssize_t hv_host_channel_map_gpa(struct hv_host_channel *channel, const struct hv_packet *packet,
                                 struct iovec *iov, size_t max, uint32_t *ret_bytes)
 {
-    struct hv_memory *memory = &channel->guest->memory;
+    struct hv_host_memory *memory = &channel->guest->memory;
     const uint64_t *pfn;
     struct gpa_header header;
     uint32_t pages, left, offset;
@@ -217,7 +217,7 @@ ssize_t hv_host_channel_map_gpa(struct hv_host_channel *channel, const struct hv
     for (uint32_t i = 0; i < pages; i++) {
         uint32_t bytes = hv_min_u32(left, HV_PAGE_BYTES - offset);
         uint8_t *page =
-            hv_memory_page(memory, __atomic_load_n(&pfn[i], __ATOMIC_RELAXED), &channel->hit);
+            hv_host_memory_page(memory, __atomic_load_n(&pfn[i], __ATOMIC_RELAXED), &channel->hit);
 
         if (!page)
             return -EFAULT;

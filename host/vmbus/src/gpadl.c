@@ -11,9 +11,9 @@
 
 #include <hv/base/bits.h>
 
-static struct hv_gpadl *find(const struct hv_host_channel *channel, uint32_t id)
+static struct hv_host_gpadl *find(const struct hv_host_channel *channel, uint32_t id)
 {
-    struct hv_gpadl *gpadl;
+    struct hv_host_gpadl *gpadl;
 
     TAILQ_FOREACH(gpadl, &channel->guest->gpadls, entry)
     {
@@ -24,9 +24,9 @@ static struct hv_gpadl *find(const struct hv_host_channel *channel, uint32_t id)
 }
 
 /** A body names no channel: ids are unique while bodies are outstanding. */
-static struct hv_gpadl *find_growing(const struct hv_host_guest *guest, uint32_t id)
+static struct hv_host_gpadl *find_growing(const struct hv_host_guest *guest, uint32_t id)
 {
-    struct hv_gpadl *gpadl;
+    struct hv_host_gpadl *gpadl;
 
     TAILQ_FOREACH(gpadl, &guest->gpadls, entry)
     {
@@ -36,12 +36,12 @@ static struct hv_gpadl *find_growing(const struct hv_host_guest *guest, uint32_t
     return NULL;
 }
 
-static uint32_t pages_of(const struct hv_gpadl *gpadl)
+static uint32_t pages_of(const struct hv_host_gpadl *gpadl)
 {
     return gpadl->want_bytes / 8;
 }
 
-static void drop(struct hv_gpadl *gpadl)
+static void drop(struct hv_host_gpadl *gpadl)
 {
     struct hv_host_guest *guest = gpadl->channel->guest;
 
@@ -49,7 +49,7 @@ static void drop(struct hv_gpadl *gpadl)
     guest->gpadl_count--;
     guest->gpadl_pages -= pages_of(gpadl);
     free(gpadl);
-    hv_guest_reap_memory(guest);
+    hv_host_guest_reap_memory(guest);
 }
 
 static void post_created(struct hv_host_guest *guest, uint32_t relid, uint32_t id, uint32_t status)
@@ -57,20 +57,20 @@ static void post_created(struct hv_host_guest *guest, uint32_t relid, uint32_t i
     const struct hv_msg_gpadl_created message = {
         .hdr.type = HV_MSG_GPADL_CREATED, .relid = relid, .gpadl = id, .status = status};
 
-    hv_guest_post(guest, &message, sizeof(message));
+    hv_host_guest_post(guest, &message, sizeof(message));
 }
 
 static void post_torndown(struct hv_host_guest *guest, uint32_t id)
 {
     const struct hv_msg_gpadl_torndown message = {.hdr.type = HV_MSG_GPADL_TORNDOWN, .gpadl = id};
 
-    hv_guest_post(guest, &message, sizeof(message));
+    hv_host_guest_post(guest, &message, sizeof(message));
 }
 
 /** Whole ranges, of guest memory only. */
-static bool ranges_are_legal(const struct hv_gpadl *gpadl)
+static bool ranges_are_legal(const struct hv_host_gpadl *gpadl)
 {
-    const struct hv_memory *memory = &gpadl->channel->guest->memory;
+    const struct hv_host_memory *memory = &gpadl->channel->guest->memory;
     const uint64_t *word = gpadl->words;
     size_t left = gpadl->want_bytes / 8;
 
@@ -88,7 +88,7 @@ static bool ranges_are_legal(const struct hv_gpadl *gpadl)
         if (pages > left - 1)
             return false;
         for (uint64_t page = 1; page <= pages; page++) {
-            if (!hv_memory_find(memory, word[page]))
+            if (!hv_host_memory_find(memory, word[page]))
                 return false;
         }
         word += 1 + pages;
@@ -98,7 +98,7 @@ static bool ranges_are_legal(const struct hv_gpadl *gpadl)
 }
 
 /** Takes what is still missing; when nothing is, answers. */
-static void add_bytes(struct hv_gpadl *gpadl, const void *data, size_t bytes)
+static void add_bytes(struct hv_host_gpadl *gpadl, const void *data, size_t bytes)
 {
     struct hv_host_guest *guest = gpadl->channel->guest;
     size_t take = hv_min_u64(bytes, gpadl->want_bytes - gpadl->have_bytes);
@@ -118,11 +118,11 @@ static void add_bytes(struct hv_gpadl *gpadl, const void *data, size_t bytes)
     post_created(guest, gpadl->channel->relid, gpadl->id, 0);
 }
 
-static struct hv_gpadl *create(struct hv_host_channel *channel,
-                               const struct hv_msg_gpadl_header *header)
+static struct hv_host_gpadl *create(struct hv_host_channel *channel,
+                                    const struct hv_msg_gpadl_header *header)
 {
     struct hv_host_guest *guest = channel->guest;
-    struct hv_gpadl *gpadl;
+    struct hv_host_gpadl *gpadl;
     uint32_t pages = header->range_bytes / 8u;
 
     if (!header->range_count || header->range_bytes < sizeof(struct hv_gpa_range) + 8 ||
@@ -145,14 +145,14 @@ static struct hv_gpadl *create(struct hv_host_channel *channel,
     return gpadl;
 }
 
-void hv_gpadl_header(struct hv_host_guest *guest, const void *message, size_t bytes)
+void hv_host_gpadl_header(struct hv_host_guest *guest, const void *message, size_t bytes)
 {
     const struct hv_msg_gpadl_header *header = message;
-    struct hv_host_channel *channel = hv_channel_find(guest, header->relid);
-    struct hv_gpadl *gpadl;
+    struct hv_host_channel *channel = hv_host_channel_find(guest, header->relid);
+    struct hv_host_gpadl *gpadl;
 
     if (channel && (find(channel, header->gpadl) || find_growing(guest, header->gpadl))) {
-        hv_guest_doom(guest, "GPADL 0x%x exists already", header->gpadl);
+        hv_host_guest_doom(guest, "GPADL 0x%x exists already", header->gpadl);
         return;
     }
     gpadl = channel && header->gpadl ? create(channel, header) : NULL;
@@ -166,25 +166,25 @@ void hv_gpadl_header(struct hv_host_guest *guest, const void *message, size_t by
     add_bytes(gpadl, header->ranges, bytes - sizeof(*header));
 }
 
-void hv_gpadl_body(struct hv_host_guest *guest, const void *message, size_t bytes)
+void hv_host_gpadl_body(struct hv_host_guest *guest, const void *message, size_t bytes)
 {
     const struct hv_msg_gpadl_body *body = message;
-    struct hv_gpadl *gpadl = find_growing(guest, body->gpadl);
+    struct hv_host_gpadl *gpadl = find_growing(guest, body->gpadl);
 
     if (gpadl) /* else it was refused already, or never was */
         add_bytes(gpadl, body->pfn, (bytes - sizeof(*body)) & ~(size_t)7);
 }
 
-void hv_gpadl_teardown(struct hv_host_guest *guest, uint32_t relid, uint32_t id)
+void hv_host_gpadl_teardown(struct hv_host_guest *guest, uint32_t relid, uint32_t id)
 {
-    struct hv_host_channel *channel = hv_channel_find(guest, relid);
-    struct hv_gpadl *gpadl = channel ? find(channel, id) : NULL;
+    struct hv_host_channel *channel = hv_host_channel_find(guest, relid);
+    struct hv_host_gpadl *gpadl = channel ? find(channel, id) : NULL;
 
     if (!gpadl)
         return;
     if (!gpadl->created || gpadl->tearing_down) {
-        hv_guest_doom(guest, "teardown of GPADL 0x%x, which is %s", id,
-                      gpadl->created ? "being torn down" : "not complete");
+        hv_host_guest_doom(guest, "teardown of GPADL 0x%x, which is %s", id,
+                           gpadl->created ? "being torn down" : "not complete");
         return;
     }
     if (gpadl->in_use) {
@@ -195,7 +195,7 @@ void hv_gpadl_teardown(struct hv_host_guest *guest, uint32_t relid, uint32_t id)
     post_torndown(guest, id);
 }
 
-void hv_gpadl_unuse(struct hv_gpadl *gpadl)
+void hv_host_gpadl_unuse(struct hv_host_gpadl *gpadl)
 {
     struct hv_host_guest *guest = gpadl->channel->guest;
     uint32_t id = gpadl->id;
@@ -207,10 +207,10 @@ void hv_gpadl_unuse(struct hv_gpadl *gpadl)
     post_torndown(guest, id);
 }
 
-void hv_gpadl_revoke(struct hv_host_channel *channel)
+void hv_host_gpadl_revoke(struct hv_host_channel *channel)
 {
     struct hv_host_guest *guest = channel->guest;
-    struct hv_gpadl *gpadl, *next;
+    struct hv_host_gpadl *gpadl, *next;
 
     for (gpadl = TAILQ_FIRST(&guest->gpadls); gpadl; gpadl = next) {
         next = TAILQ_NEXT(gpadl, entry);
@@ -221,9 +221,9 @@ void hv_gpadl_revoke(struct hv_host_channel *channel)
     }
 }
 
-void hv_gpadl_drop_all(struct hv_host_channel *channel)
+void hv_host_gpadl_drop_all(struct hv_host_channel *channel)
 {
-    struct hv_gpadl *gpadl, *next;
+    struct hv_host_gpadl *gpadl, *next;
 
     for (gpadl = TAILQ_FIRST(&channel->guest->gpadls); gpadl; gpadl = next) {
         next = TAILQ_NEXT(gpadl, entry);
@@ -232,10 +232,11 @@ void hv_gpadl_drop_all(struct hv_host_channel *channel)
     }
 }
 
-int hv_gpadl_ring(struct hv_host_channel *channel, uint32_t id, struct hv_gpadl **ret_gpadl,
-                  const uint64_t **ret_pfns, uint32_t *ret_pages)
+int hv_host_gpadl_ring(struct hv_host_channel *channel, uint32_t id,
+                       struct hv_host_gpadl **ret_gpadl, const uint64_t **ret_pfns,
+                       uint32_t *ret_pages)
 {
-    struct hv_gpadl *gpadl = find(channel, id);
+    struct hv_host_gpadl *gpadl = find(channel, id);
     struct hv_gpa_range range;
 
     if (!gpadl || !gpadl->created || gpadl->tearing_down || gpadl->in_use ||

@@ -23,11 +23,12 @@
 static void free_workers(struct hv_host_guest *guest)
 {
     for (uint16_t i = 0; i < guest->worker_count; i++)
-        hv_worker_fini(&guest->workers[i]);
+        hv_host_worker_fini(&guest->workers[i]);
 }
 
-int hv_guest_create(struct hv_host *host, const char *name, const struct hv_guest_ops *ops,
-                    void *impl, struct hv_host_guest **ret_guest)
+int hv_host_guest_create(struct hv_host *host, const char *name,
+                         const struct hv_host_guest_ops *ops, void *impl,
+                         struct hv_host_guest **ret_guest)
 {
     uint16_t workers = host->opts.workers_per_guest;
     size_t bytes = sizeof(struct hv_host_guest) + workers * sizeof(struct hv_host_worker);
@@ -45,7 +46,7 @@ int hv_guest_create(struct hv_host *host, const char *name, const struct hv_gues
     TAILQ_INIT(&guest->gpadls);
     TAILQ_INIT(&guest->events);
     while (guest->worker_count < workers) {
-        err = hv_worker_init(&guest->workers[guest->worker_count], guest);
+        err = hv_host_worker_init(&guest->workers[guest->worker_count], guest);
         if (err)
             break;
         guest->worker_count++;
@@ -69,17 +70,17 @@ int hv_guest_create(struct hv_host *host, const char *name, const struct hv_gues
 
 /* ---- Messages and memory ---- */
 
-void hv_guest_post(struct hv_host_guest *guest, const void *message, size_t bytes)
+void hv_host_guest_post(struct hv_host_guest *guest, const void *message, size_t bytes)
 {
     /* a guest that starts again does not want to hear of the last time */
     if (guest->state == HV_GUEST_LIVE && !guest->doomed && !guest->reset)
         guest->ops->post(guest->impl, message, bytes, NULL);
 }
 
-int hv_guest_memory_add(struct hv_host_guest *guest, uint64_t first_pfn, uint64_t page_count,
-                        int fd, uint64_t offset)
+int hv_host_guest_memory_add(struct hv_host_guest *guest, uint64_t first_pfn, uint64_t page_count,
+                             int fd, uint64_t offset)
 {
-    int err = hv_memory_add(&guest->memory, first_pfn, page_count, fd, offset);
+    int err = hv_host_memory_add(&guest->memory, first_pfn, page_count, fd, offset);
 
     if (err)
         hv_log(&guest->host->opts.log, HV_LOG_WARNING,
@@ -89,12 +90,13 @@ int hv_guest_memory_add(struct hv_host_guest *guest, uint64_t first_pfn, uint64_
     return err;
 }
 
-int hv_guest_memory_remove(struct hv_host_guest *guest, uint64_t first_pfn, uint64_t page_count)
+int hv_host_guest_memory_remove(struct hv_host_guest *guest, uint64_t first_pfn,
+                                uint64_t page_count)
 {
-    int err = hv_memory_remove(&guest->memory, first_pfn, page_count, guest->serial);
+    int err = hv_host_memory_remove(&guest->memory, first_pfn, page_count, guest->serial);
 
     if (!err)
-        hv_guest_reap_memory(guest);
+        hv_host_guest_reap_memory(guest);
     return err;
 }
 
@@ -102,7 +104,7 @@ int hv_guest_memory_remove(struct hv_host_guest *guest, uint64_t first_pfn, uint
 static uint64_t oldest_user(const struct hv_host_guest *guest)
 {
     const struct hv_host_channel *channel;
-    const struct hv_gpadl *gpadl;
+    const struct hv_host_gpadl *gpadl;
     uint64_t oldest = guest->monitor ? guest->monitor_serial : UINT64_MAX;
 
     TAILQ_FOREACH(channel, &guest->channels, entry)
@@ -115,14 +117,14 @@ static uint64_t oldest_user(const struct hv_host_guest *guest)
     return oldest;
 }
 
-void hv_guest_reap_memory(struct hv_host_guest *guest)
+void hv_host_guest_reap_memory(struct hv_host_guest *guest)
 {
     uint64_t oldest, first_pfn;
 
     if (!guest->memory.lingering_count)
         return;
     oldest = oldest_user(guest);
-    while (hv_memory_reap(&guest->memory, oldest, &first_pfn)) {
+    while (hv_host_memory_reap(&guest->memory, oldest, &first_pfn)) {
         if (guest->state == HV_GUEST_LIVE && !guest->doomed)
             guest->ops->memory_removed(guest->impl, first_pfn);
     }
@@ -152,7 +154,7 @@ static void close_all(struct hv_host_guest *guest)
         channel->reopen = false;
         channel->revoking = false;
         channel->released = false;
-        hv_channel_close(channel);
+        hv_host_channel_close(channel);
     }
 }
 
@@ -160,28 +162,28 @@ static void close_all(struct hv_host_guest *guest)
 static void forget_connection(struct hv_host_guest *guest)
 {
     while (!TAILQ_EMPTY(&guest->channels))
-        hv_channel_free(TAILQ_FIRST(&guest->channels));
+        hv_host_channel_free(TAILQ_FIRST(&guest->channels));
     guest->contact = HV_CONTACT_NONE;
     guest->monitor = NULL;
     guest->version = 0;
-    hv_guest_reap_memory(guest);
+    hv_host_guest_reap_memory(guest);
 }
 
 static void finish_reset(struct hv_host_guest *guest)
 {
     const struct hv_msg_header unloaded = {.type = HV_MSG_UNLOAD_COMPLETE};
-    enum hv_reset reset = guest->reset;
+    enum hv_host_reset reset = guest->reset;
 
     forget_connection(guest);
     guest->reset = HV_RESET_NONE;
     if (reset == HV_RESET_CONTACT)
-        hv_messages_contact(guest);
+        hv_host_messages_contact(guest);
     else
-        hv_guest_post(guest, &unloaded, sizeof(unloaded));
+        hv_host_guest_post(guest, &unloaded, sizeof(unloaded));
     guest->ops->pause(guest->impl, false);
 }
 
-void hv_guest_reset(struct hv_host_guest *guest, enum hv_reset reset)
+void hv_host_guest_reset(struct hv_host_guest *guest, enum hv_host_reset reset)
 {
     guest->reset = reset;
     guest->ops->pause(guest->impl, true); /* what comes next belongs to the new connection */
@@ -192,7 +194,7 @@ void hv_guest_reset(struct hv_host_guest *guest, enum hv_reset reset)
 
 /* ---- Going ---- */
 
-void hv_guest_doom(struct hv_host_guest *guest, const char *format, ...)
+void hv_host_guest_doom(struct hv_host_guest *guest, const char *format, ...)
 {
     va_list args;
 
@@ -207,7 +209,7 @@ void hv_guest_doom(struct hv_host_guest *guest, const char *format, ...)
     hv_host_kick(guest->host);
 }
 
-void hv_guest_lost(struct hv_host_guest *guest)
+void hv_host_guest_lost(struct hv_host_guest *guest)
 {
     if (guest->doomed || guest->state != HV_GUEST_LIVE)
         return;
@@ -216,7 +218,7 @@ void hv_guest_lost(struct hv_host_guest *guest)
     hv_host_kick(guest->host);
 }
 
-bool hv_guest_is_doomed(const struct hv_host_guest *guest)
+bool hv_host_guest_is_doomed(const struct hv_host_guest *guest)
 {
     return guest->doomed;
 }
@@ -234,12 +236,12 @@ static void disconnect(struct hv_host_guest *guest)
 static void bury(struct hv_host_guest *guest)
 {
     forget_connection(guest);
-    hv_offers_guest_gone(guest);
-    hv_memory_fini(&guest->memory);
+    hv_host_offers_guest_gone(guest);
+    hv_host_memory_fini(&guest->memory);
     guest->state = HV_GUEST_GONE;
 }
 
-void hv_guest_free(struct hv_host_guest *guest)
+void hv_host_guest_free(struct hv_host_guest *guest)
 {
     struct hv_host *host = guest->host;
 
@@ -270,7 +272,7 @@ static void take_events(struct hv_host_guest *guest)
         events = channel->events;
         channel->events = 0;
         pthread_mutex_unlock(&guest->lock);
-        hv_channel_event(channel, events);
+        hv_host_channel_event(channel, events);
     }
 }
 
@@ -292,12 +294,12 @@ static void unblock_workers(struct hv_host_guest *guest)
     TAILQ_FOREACH(channel, &guest->channels, entry)
     {
         if (guest->ops->unblock(&channel->link))
-            hv_guest_doom(guest, "channel %u: fills its event counter and never reads it",
-                          channel->relid);
+            hv_host_guest_doom(guest, "channel %u: fills its event counter and never reads it",
+                               channel->relid);
     }
 }
 
-void hv_guest_settle(struct hv_host_guest *guest)
+void hv_host_guest_settle(struct hv_host_guest *guest)
 {
     const struct hv_host_opts *opts = &guest->host->opts;
 
@@ -316,10 +318,10 @@ void hv_guest_settle(struct hv_host_guest *guest)
             guest->put = true;
     }
     if (guest->state == HV_GUEST_GONE && guest->put)
-        hv_guest_free(guest);
+        hv_host_guest_free(guest);
 }
 
-uint64_t hv_guest_deadline_ns(const struct hv_host_guest *guest)
+uint64_t hv_host_guest_deadline_ns(const struct hv_host_guest *guest)
 {
     const struct hv_host_channel *channel;
     uint64_t deadline = UINT64_MAX;
@@ -381,13 +383,13 @@ static void run_workers_down(struct hv_host_guest *guest)
         (void)close(epoll_fd);
 }
 
-void hv_guest_finish(struct hv_host_guest *guest)
+void hv_host_guest_finish(struct hv_host_guest *guest)
 {
     const struct hv_host_opts *opts = &guest->host->opts;
     const struct hv_host_channel *channel;
 
     if (guest->state != HV_GUEST_GONE) {
-        hv_guest_doom(guest, "the host is shutting down");
+        hv_host_guest_doom(guest, "the host is shutting down");
         if (guest->state == HV_GUEST_LIVE)
             disconnect(guest);
         TAILQ_FOREACH(channel, &guest->channels, entry) /* the program waits for its threads */
@@ -397,7 +399,7 @@ void hv_guest_finish(struct hv_host_guest *guest)
         run_workers_down(guest);
         bury(guest);
     }
-    hv_guest_free(guest);
+    hv_host_guest_free(guest);
 }
 
 /* ---- For programs ---- */

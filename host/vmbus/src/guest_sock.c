@@ -28,7 +28,7 @@ static void close_all(const int *fds, size_t count)
 
 /* ---- Sending ---- */
 
-static void set_events(struct hv_sock *sock)
+static void set_events(struct hv_host_sock *sock)
 {
     uint32_t events = EPOLLRDHUP;
 
@@ -41,8 +41,8 @@ static void set_events(struct hv_sock *sock)
 }
 
 /** 0 or a negative errno of sendmsg; never blocks. */
-static int send_now(const struct hv_sock *sock, const void *frame, size_t bytes, const int *fds,
-                    size_t fd_count)
+static int send_now(const struct hv_host_sock *sock, const void *frame, size_t bytes,
+                    const int *fds, size_t fd_count)
 {
     alignas(struct cmsghdr) char control[CMSG_SPACE(HV_SOCK_FDS_MAX * sizeof(int))] = {0};
     union {
@@ -66,10 +66,10 @@ static int send_now(const struct hv_sock *sock, const void *frame, size_t bytes,
 }
 
 /** The descriptors are duplicated: the channel may be gone before the guest reads. */
-static int enqueue(struct hv_sock *sock, const void *frame, size_t bytes, const int *fds,
+static int enqueue(struct hv_host_sock *sock, const void *frame, size_t bytes, const int *fds,
                    size_t fd_count)
 {
-    struct hv_sock_frame *queued;
+    struct hv_host_sock_frame *queued;
 
     if (sock->queued >= HV_SOCK_QUEUE_MAX)
         return -ENOBUFS;
@@ -96,7 +96,7 @@ static int enqueue(struct hv_sock *sock, const void *frame, size_t bytes, const 
     return 0;
 }
 
-static void dequeue(struct hv_sock *sock, struct hv_sock_frame *queued)
+static void dequeue(struct hv_host_sock *sock, struct hv_host_sock_frame *queued)
 {
     TAILQ_REMOVE(&sock->queue, queued, entry);
     sock->queued--;
@@ -104,14 +104,14 @@ static void dequeue(struct hv_sock *sock, struct hv_sock_frame *queued)
     free(queued);
 }
 
-static void send_failed(struct hv_sock *sock, int err)
+static void send_failed(struct hv_host_sock *sock, int err)
 {
     if (!sock->guest || err == -EPIPE || err == -ECONNRESET)
         return; /* its end of file comes in as well */
-    hv_guest_doom(sock->guest, "cannot send to it: %s", strerror(-err));
+    hv_host_guest_doom(sock->guest, "cannot send to it: %s", strerror(-err));
 }
 
-static void send_frame(struct hv_sock *sock, const void *frame, size_t bytes, const int *fds,
+static void send_frame(struct hv_host_sock *sock, const void *frame, size_t bytes, const int *fds,
                        size_t fd_count)
 {
     int err = -EAGAIN;
@@ -123,14 +123,14 @@ static void send_frame(struct hv_sock *sock, const void *frame, size_t bytes, co
     if (err == -EAGAIN)
         err = enqueue(sock, frame, bytes, fds, fd_count);
     if (err == -ENOBUFS && sock->guest)
-        hv_guest_doom(sock->guest, "does not read: %u messages wait for it", sock->queued);
+        hv_host_guest_doom(sock->guest, "does not read: %u messages wait for it", sock->queued);
     else if (err)
         send_failed(sock, err);
 }
 
-static void send_queue(struct hv_sock *sock)
+static void send_queue(struct hv_host_sock *sock)
 {
-    struct hv_sock_frame *queued;
+    struct hv_host_sock_frame *queued;
     int err = 0;
 
     while (!err && (queued = TAILQ_FIRST(&sock->queue))) {
@@ -143,7 +143,7 @@ static void send_queue(struct hv_sock *sock)
     set_events(sock);
 }
 
-static void send_hello(struct hv_sock *sock)
+static void send_hello(struct hv_host_sock *sock)
 {
     const struct hv_sock_hello hello = {
         .hdr = {.type = HV_SOCK_HELLO, .length_bytes = sizeof(hello)},
@@ -155,7 +155,7 @@ static void send_hello(struct hv_sock *sock)
     send_frame(sock, &hello, sizeof(hello), NULL, 0);
 }
 
-static void send_memory_result(struct hv_sock *sock, uint64_t first_pfn, int err)
+static void send_memory_result(struct hv_host_sock *sock, uint64_t first_pfn, int err)
 {
     const struct hv_sock_memory_result result = {
         .hdr = {.type = HV_SOCK_MEMORY_RESULT, .length_bytes = sizeof(result)},
@@ -169,7 +169,7 @@ static void send_memory_result(struct hv_sock *sock, uint64_t first_pfn, int err
 /* ---- The guest's side of the seam ---- */
 
 static void sock_post(void *impl, const void *message, size_t bytes,
-                      const struct hv_guest_link *link)
+                      const struct hv_host_guest_link *link)
 {
     union {
         struct hv_sock_message head;
@@ -192,7 +192,7 @@ static void sock_memory_removed(void *impl, uint64_t first_pfn)
     send_memory_result(impl, first_pfn, 0);
 }
 
-static int sock_link_create(void *impl, struct hv_guest_link *ret_link)
+static int sock_link_create(void *impl, struct hv_host_guest_link *ret_link)
 {
     int signal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -211,14 +211,14 @@ static int sock_link_create(void *impl, struct hv_guest_link *ret_link)
     return 0;
 }
 
-static void sock_link_destroy(void *impl, struct hv_guest_link *link)
+static void sock_link_destroy(void *impl, struct hv_host_guest_link *link)
 {
     (void)impl;
     (void)close(link->signal_fd);
     (void)close(link->event_fd);
 }
 
-static bool event_is_full(const struct hv_guest_link *link)
+static bool event_is_full(const struct hv_host_guest_link *link)
 {
     struct pollfd fd = {.fd = link->event_fd, .events = POLLOUT};
 
@@ -226,7 +226,7 @@ static bool event_is_full(const struct hv_guest_link *link)
 }
 
 /** The guest may have cleared O_NONBLOCK: a full counter would hold this worker up.  Full means it is told already. */
-static void sock_raise(const struct hv_guest_link *link)
+static void sock_raise(const struct hv_host_guest_link *link)
 {
     const uint64_t one = 1;
 
@@ -234,7 +234,7 @@ static void sock_raise(const struct hv_guest_link *link)
         (void)!write(link->event_fd, &one, sizeof(one));
 }
 
-static bool sock_unblock(const struct hv_guest_link *link)
+static bool sock_unblock(const struct hv_host_guest_link *link)
 {
     uint64_t count;
     struct iovec iov = {.iov_base = &count, .iov_len = sizeof(count)};
@@ -247,7 +247,7 @@ static bool sock_unblock(const struct hv_guest_link *link)
 
 static void sock_pause(void *impl, bool paused)
 {
-    struct hv_sock *sock = impl;
+    struct hv_host_sock *sock = impl;
 
     sock->paused = paused;
     set_events(sock);
@@ -255,18 +255,18 @@ static void sock_pause(void *impl, bool paused)
 
 static void sock_hang_up(void *impl, const char *why)
 {
-    hv_sock_hang_up(impl, why);
+    hv_host_sock_hang_up(impl, why);
 }
 
 static void sock_destroy(void *impl)
 {
-    struct hv_sock *sock = impl;
+    struct hv_host_sock *sock = impl;
 
     sock->guest = NULL;
-    hv_sock_close(sock);
+    hv_host_sock_close(sock);
 }
 
-static const struct hv_guest_ops sock_ops = {
+static const struct hv_host_guest_ops sock_ops = {
     .post = sock_post,
     .memory_removed = sock_memory_removed,
     .link_create = sock_link_create,
@@ -309,7 +309,7 @@ static void take_fds(struct frame *frame, struct msghdr *msg)
 }
 
 /** Returns 1 = a frame, 0 = end, or a negative errno. */
-static int receive(const struct hv_sock *sock, struct frame *frame)
+static int receive(const struct hv_host_sock *sock, struct frame *frame)
 {
     alignas(struct cmsghdr) char control[CMSG_SPACE(HV_SOCK_FDS_MAX * sizeof(int))];
     struct iovec iov = {.iov_base = frame->data, .iov_len = sizeof(frame->data)};
@@ -329,7 +329,7 @@ static int receive(const struct hv_sock *sock, struct frame *frame)
 }
 
 /** What is wrong with the frame, NULL when nothing is. */
-static const char *check_frame(const struct frame *frame, const struct hv_sock *sock)
+static const char *check_frame(const struct frame *frame, const struct hv_host_sock *sock)
 {
     static const struct {
         size_t min_bytes, max_bytes, fds;
@@ -360,68 +360,69 @@ static const char *check_frame(const struct frame *frame, const struct hv_sock *
     return NULL;
 }
 
-static void on_hello(struct hv_sock *sock, const struct hv_sock_hello *hello)
+static void on_hello(struct hv_host_sock *sock, const struct hv_sock_hello *hello)
 {
     char name[sizeof(hello->name) + 1] = "";
     int err;
 
     if (hello->magic != HV_SOCK_MAGIC) {
-        hv_sock_reject(sock, "HELLO with a wrong magic");
+        hv_host_sock_reject(sock, "HELLO with a wrong magic");
         return;
     }
     send_hello(sock);
     if (hello->version != HV_SOCK_VERSION) {
-        hv_sock_reject(sock, "socket protocol version not spoken here");
+        hv_host_sock_reject(sock, "socket protocol version not spoken here");
         return;
     }
     for (size_t i = 0; i < sizeof(hello->name) && hello->name[i]; i++)
         name[i] = hello->name[i] >= ' ' && hello->name[i] <= '~' ? (char)hello->name[i] : '?';
     sock->deadline_ns = UINT64_MAX;
-    err = hv_guest_create(sock->host, name, &sock_ops, sock, &sock->guest);
+    err = hv_host_guest_create(sock->host, name, &sock_ops, sock, &sock->guest);
     if (err) {
-        hv_sock_reject(sock, "the host is out of memory or descriptors");
+        hv_host_sock_reject(sock, "the host is out of memory or descriptors");
         return;
     }
 }
 
-static void on_memory(struct hv_sock *sock, struct frame *frame)
+static void on_memory(struct hv_host_sock *sock, struct frame *frame)
 {
     const struct hv_sock_memory *memory = (const void *)frame->data;
     int err;
 
     if (memory->hdr.type == HV_SOCK_MEMORY_ADD) {
         frame->fd_count = 0; /* taken over */
-        err = hv_guest_memory_add(sock->guest, memory->first_pfn, memory->page_count, frame->fds[0],
-                                  memory->offset_bytes);
+        err = hv_host_guest_memory_add(sock->guest, memory->first_pfn, memory->page_count,
+                                       frame->fds[0], memory->offset_bytes);
         send_memory_result(sock, memory->first_pfn, err);
         return;
     }
-    err = hv_guest_memory_remove(sock->guest, memory->first_pfn, memory->page_count);
+    err = hv_host_guest_memory_remove(sock->guest, memory->first_pfn, memory->page_count);
     if (err)
         send_memory_result(sock, memory->first_pfn, err);
 }
 
-static void on_message(struct hv_sock *sock, const struct frame *frame)
+static void on_message(struct hv_host_sock *sock, const struct frame *frame)
 {
     const struct hv_sock_message *message = (const void *)frame->data;
 
     if (message->payload_bytes != frame->bytes - sizeof(*message)) {
-        hv_guest_doom(sock->guest, "message of %u bytes in a frame of %zu", message->payload_bytes,
-                      frame->bytes);
+        hv_host_guest_doom(sock->guest, "message of %u bytes in a frame of %zu",
+                           message->payload_bytes, frame->bytes);
         return;
     }
-    hv_guest_message(sock->guest, message->connection_id, message->payload, message->payload_bytes);
+    hv_host_guest_message(sock->guest, message->connection_id, message->payload,
+                          message->payload_bytes);
 }
 
-static void handle(struct hv_sock *sock, struct frame *frame)
+static void handle(struct hv_host_sock *sock, struct frame *frame)
 {
     const char *wrong = check_frame(frame, sock);
     const struct hv_sock_header *hdr = (const void *)frame->data;
 
     if (wrong && sock->guest)
-        hv_guest_doom(sock->guest, "%s", wrong);
+        hv_host_guest_doom(sock->guest, "%s", wrong);
     else if (wrong)
-        hv_sock_reject(sock, wrong);
+        hv_host_sock_reject(sock, wrong);
     else if (hdr->type == HV_SOCK_HELLO)
         on_hello(sock, (const void *)frame->data);
     else if (hdr->type == HV_SOCK_MESSAGE)
@@ -431,14 +432,14 @@ static void handle(struct hv_sock *sock, struct frame *frame)
     close_all(frame->fds, frame->fd_count);
 }
 
-static bool listens(const struct hv_sock *sock)
+static bool listens(const struct hv_host_sock *sock)
 {
-    return sock->fd >= 0 && !sock->paused && !(sock->guest && hv_guest_is_doomed(sock->guest));
+    return sock->fd >= 0 && !sock->paused && !(sock->guest && hv_host_guest_is_doomed(sock->guest));
 }
 
-void hv_sock_ready(struct hv_source *source, uint32_t events)
+void hv_host_sock_ready(struct hv_host_source *source, uint32_t events)
 {
-    struct hv_sock *sock = (struct hv_sock *)(void *)source;
+    struct hv_host_sock *sock = (struct hv_host_sock *)(void *)source;
     struct frame frame;
 
     if (sock->fd < 0)
@@ -455,9 +456,9 @@ void hv_sock_ready(struct hv_source *source, uint32_t events)
         close_all(frame.fds, got < 0 ? 0 : frame.fd_count);
         if (got == -EAGAIN || got == -EINTR)
             return;
-        hv_sock_lost(sock);
+        hv_host_sock_lost(sock);
         return;
     }
     if (sock->paused && (events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)))
-        hv_sock_lost(sock);
+        hv_host_sock_lost(sock);
 }

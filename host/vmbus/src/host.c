@@ -19,14 +19,14 @@ static struct hv_host_work work_end;
 
 /* ---- Sources ---- */
 
-int hv_host_watch(struct hv_host *host, int fd, uint32_t events, struct hv_source *source)
+int hv_host_watch(struct hv_host *host, int fd, uint32_t events, struct hv_host_source *source)
 {
     struct epoll_event event = {.events = events, .data.ptr = source};
 
     return epoll_ctl(host->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
 
-void hv_host_rewatch(struct hv_host *host, int fd, uint32_t events, struct hv_source *source)
+void hv_host_rewatch(struct hv_host *host, int fd, uint32_t events, struct hv_host_source *source)
 {
     struct epoll_event event = {.events = events, .data.ptr = source};
 
@@ -82,7 +82,7 @@ void hv_host_run_work(struct hv_host *host)
         work->run(work);
 }
 
-static void kicked(struct hv_source *source, uint32_t events)
+static void kicked(struct hv_host_source *source, uint32_t events)
 {
     (void)source;
     (void)events; /* the descriptor only wakes; what it is for is looked at in every poll */
@@ -129,7 +129,7 @@ int hv_host_create(const struct hv_host_opts *opts, struct hv_host **ret_host)
     if (!err)
         err = hv_host_watch(host, host->kick_fd, EPOLLIN, &host->kick);
     if (!err)
-        err = hv_sock_init(host);
+        err = hv_host_sock_init(host);
     if (err) {
         hv_host_destroy(host);
         return err;
@@ -145,18 +145,18 @@ void hv_host_destroy(struct hv_host *host)
 
     if (!host)
         return;
-    hv_sock_stop_listening(host);
+    hv_host_sock_stop_listening(host);
     for (guest = TAILQ_FIRST(&host->guests); guest; guest = next) {
         next = TAILQ_NEXT(guest, entry);
-        hv_guest_finish(guest);
+        hv_host_guest_finish(guest);
     }
     hv_host_run_work(host);
-    hv_offers_reap_devices(host);
+    hv_host_offers_reap_devices(host);
     while ((device = TAILQ_FIRST(&host->devices))) { /* never withdrawn: nobody asks to be told */
         TAILQ_REMOVE(&host->devices, device, entry);
         free(device);
     }
-    hv_sock_fini(host);
+    hv_host_sock_fini(host);
     if (host->kick_fd >= 0)
         (void)close(host->kick_fd);
     if (host->epoll_fd >= 0)
@@ -181,29 +181,29 @@ int hv_host_poll(struct hv_host *host)
     if (n < 0 && errno != EINTR)
         return -errno;
     for (int i = 0; i < n; i++) {
-        struct hv_source *source = events[i].data.ptr;
+        struct hv_host_source *source = events[i].data.ptr;
         source->ready(source, events[i].events);
     }
     hv_host_run_work(host);
     /* only here is anything freed that an event above could have named */
     for (guest = TAILQ_FIRST(&host->guests); guest; guest = next) {
         next = TAILQ_NEXT(guest, entry);
-        hv_guest_settle(guest);
+        hv_host_guest_settle(guest);
     }
-    hv_sock_settle(host);
-    hv_offers_reap_devices(host);
+    hv_host_sock_settle(host);
+    hv_host_offers_reap_devices(host);
     return 0;
 }
 
 int hv_host_next_deadline_ms(const struct hv_host *host)
 {
     const struct hv_host_guest *guest;
-    uint64_t deadline = hv_sock_deadline_ns(host);
+    uint64_t deadline = hv_host_sock_deadline_ns(host);
     uint64_t now;
 
     TAILQ_FOREACH(guest, &host->guests, entry)
     {
-        uint64_t other = hv_guest_deadline_ns(guest);
+        uint64_t other = hv_host_guest_deadline_ns(guest);
         deadline = other < deadline ? other : deadline;
     }
     if (deadline == UINT64_MAX)

@@ -2,7 +2,7 @@
 /*
  * What host, guest, channel and worker are made of.
  *
- * Two sorts of threads touch a channel: the control thread owns its state (enum hv_channel_state) and everything named
+ * Two sorts of threads touch a channel: the control thread owns its state (enum hv_host_channel_state) and everything named
  * so below, the worker owns its data path.  They hand it to each other by two small queues: requests (control to
  * worker) and events (worker to control).  Each is a list of channels under a mutex, each channel carrying a set of
  * bits, so nothing is allocated and nothing can overflow.  A mutex is right here: it is held for a few instructions, a
@@ -29,17 +29,17 @@
 #define HV_HOST_GPADLS_MAX      256u /* of one guest */
 #define HV_HOST_GPADL_PAGES_MAX (1u << 20)
 #define HV_HOST_RING_RUNS_MAX   1024u /* mappings that the open rings of one guest may need */
-#define HV_HOST_WATCH_MAX       8u    /* descriptors of one channel */
+#define HV_HOST_WATCH_MAX       72u   /* descriptors of one channel */
 #define HV_HOST_MONITOR_US      100u
 #define HV_HOST_STUCK_NS        100000000ull /* a worker that takes longer to answer is looked at */
 #define HV_HOST_WHY_BYTES       256u
 
 /** Something in the host's epoll set.  Freed only at the end of hv_host_poll(). */
-struct hv_source {
-    void (*ready)(struct hv_source *source, uint32_t events);
+struct hv_host_source {
+    void (*ready)(struct hv_host_source *source, uint32_t events);
 };
 
-enum hv_channel_state {
+enum hv_host_channel_state {
     HV_CHANNEL_CLOSED,
     HV_CHANNEL_OPENING, /* the worker asks the provider */
     HV_CHANNEL_OPEN,
@@ -61,8 +61,8 @@ enum hv_channel_state {
 #define HV_EVENT_LEFT        0x10u
 #define HV_EVENT_CLOSED      0x20u
 
-struct hv_gpadl {
-    TAILQ_ENTRY(hv_gpadl) entry;
+struct hv_host_gpadl {
+    TAILQ_ENTRY(hv_host_gpadl) entry;
     struct hv_host_channel *channel;
     uint32_t id;
     uint32_t range_count;
@@ -74,7 +74,7 @@ struct hv_gpadl {
     uint64_t serial;
     uint64_t words[]; /* the ranges as they came */
 };
-TAILQ_HEAD(hv_gpadl_list, hv_gpadl);
+TAILQ_HEAD(hv_host_gpadl_list, hv_host_gpadl);
 
 struct hv_host_device {
     TAILQ_ENTRY(hv_host_device) entry;
@@ -106,14 +106,14 @@ struct hv_host_channel {
     bool waiting_room;
     bool killed;
     bool corrupted; /* an impossible index was published: nothing true follows */
-    struct hv_memory_hit hit;
+    struct hv_host_memory_hit hit;
     uint64_t wakeups;
     int watched[HV_HOST_WATCH_MAX]; /* 0 = free, else descriptor + 1 */
 
     /* Fixed while a worker has the channel. */
     alignas(64) struct hv_host_guest *guest;
     struct hv_host_worker *worker;
-    struct hv_guest_link link;
+    struct hv_host_guest_link link;
     struct hv_host_device_ops ops;
     void *device_ctx;
     uint32_t guest_id;
@@ -136,7 +136,7 @@ struct hv_host_channel {
     struct hv_host_device *device; /* NULL once the provider is out of it */
     struct hv_guid class_id;
     struct hv_guid instance_id;
-    enum hv_channel_state state;
+    enum hv_host_channel_state state;
     uint32_t relid;
     uint8_t monitor_id;
     bool close_wanted; /* as soon as the state allows */
@@ -145,7 +145,7 @@ struct hv_host_channel {
     bool released;     /* the guest gave the relid back */
     bool reopen;       /* an open came while closing */
     struct hv_msg_open open;
-    struct hv_gpadl *ring_gpadl;
+    struct hv_host_gpadl *ring_gpadl;
     struct hv_ring_area out_area; /* guest to host */
     struct hv_ring_area in_area;
     uint32_t ring_runs;
@@ -153,11 +153,11 @@ struct hv_host_channel {
     uint32_t target_vp;
     uint64_t asked_ns; /* when the worker was asked last */
 };
-TAILQ_HEAD(hv_channel_list, hv_host_channel);
+TAILQ_HEAD(hv_host_channel_list, hv_host_channel);
 
 struct hv_host_worker {
     struct hv_host_guest *guest;
-    struct hv_channel_list served;
+    struct hv_host_channel_list served;
     uint32_t served_count;
     uint32_t monitored; /* of these */
     int epoll_fd;
@@ -167,23 +167,23 @@ struct hv_host_worker {
     /* requests */
     alignas(64) atomic_bool pending;
     pthread_mutex_t lock;
-    struct hv_channel_list requests;
+    struct hv_host_channel_list requests;
 };
 
-enum hv_guest_state {
+enum hv_host_guest_state {
     HV_GUEST_LIVE,
     HV_GUEST_DYING, /* disconnected; channels stop */
     HV_GUEST_GONE,  /* guest_removed was called */
 };
 
-enum hv_contact {
+enum hv_host_contact {
     HV_CONTACT_NONE,
     HV_CONTACT_MADE,
     HV_CONTACT_OFFERED, /* offers were asked for */
 };
 
 /** What follows when every channel has stopped. */
-enum hv_reset {
+enum hv_host_reset {
     HV_RESET_NONE,
     HV_RESET_CONTACT,
     HV_RESET_UNLOAD,
@@ -192,13 +192,13 @@ enum hv_reset {
 struct hv_host_guest {
     TAILQ_ENTRY(hv_host_guest) entry;
     struct hv_host *host;
-    const struct hv_guest_ops *ops;
+    const struct hv_host_guest_ops *ops;
     void *impl;
     uint32_t id;
     char name[64];
-    enum hv_guest_state state;
-    enum hv_contact contact;
-    enum hv_reset reset;
+    enum hv_host_guest_state state;
+    enum hv_host_contact contact;
+    enum hv_host_reset reset;
     struct hv_msg_initiate_contact initiate; /* answered after the reset */
     bool put;
     bool doomed;
@@ -207,36 +207,36 @@ struct hv_host_guest {
     struct hv_monitor_page *monitor; /* guest to host; NULL = none given */
     uint32_t monitor_used[HV_MONITOR_GROUPS];
     uint64_t monitor_serial; /* of the contact that gave it */
-    struct hv_channel_list channels;
+    struct hv_host_channel_list channels;
     uint32_t channel_count;
     uint32_t relid_hint;
     uint8_t relid_used[(HV_CHANNELS_MAX + 8) / 8];
-    struct hv_gpadl_list gpadls;
+    struct hv_host_gpadl_list gpadls;
     uint32_t gpadl_count;
     uint32_t gpadl_pages;
     uint32_t ring_runs;
     uint64_t serial; /* counts opens, GPADLs, contacts: who came before a removal of memory */
-    struct hv_memory memory;
+    struct hv_host_memory memory;
     /* Workers to control. */
     alignas(64) atomic_bool pending;
     atomic_bool silent; /* nobody listens to events of channels any more */
     pthread_mutex_t lock;
-    struct hv_channel_list events;
+    struct hv_host_channel_list events;
     char kill_why[HV_HOST_WHY_BYTES];
     uint16_t worker_count;
     struct hv_host_worker workers[];
 };
-TAILQ_HEAD(hv_guest_list, hv_host_guest);
+TAILQ_HEAD(hv_host_guest_list, hv_host_guest);
 
-struct hv_sockets; /* guest_sock.c */
+struct hv_host_sockets; /* guest_sock.c */
 
 struct hv_host {
     struct hv_host_opts opts;
     int epoll_fd;
     int kick_fd;
-    struct hv_source kick;
-    struct hv_sockets *sockets;
-    struct hv_guest_list guests;
+    struct hv_host_source kick;
+    struct hv_host_sockets *sockets;
+    struct hv_host_guest_list guests;
     uint32_t guest_count;
     uint32_t guest_serial;
     struct hv_device_list devices; /* withdrawn ones too, until they are gone */
@@ -248,87 +248,89 @@ struct hv_host {
 };
 
 /* host.c */
-int hv_host_watch(struct hv_host *host, int fd, uint32_t events, struct hv_source *source);
-void hv_host_rewatch(struct hv_host *host, int fd, uint32_t events, struct hv_source *source);
+int hv_host_watch(struct hv_host *host, int fd, uint32_t events, struct hv_host_source *source);
+void hv_host_rewatch(struct hv_host *host, int fd, uint32_t events, struct hv_host_source *source);
 /** Any thread: hv_host_poll() has something to do. */
 void hv_host_kick(struct hv_host *host);
 /** What hv_host_post() queued; takes the kick back. */
 void hv_host_run_work(struct hv_host *host);
 
 /* guest.c */
-void hv_guest_post(struct hv_host_guest *guest, const void *message, size_t bytes);
+void hv_host_guest_post(struct hv_host_guest *guest, const void *message, size_t bytes);
 /** Carry out what workers reported, what was doomed, what has come to an end. */
-void hv_guest_settle(struct hv_host_guest *guest);
+void hv_host_guest_settle(struct hv_host_guest *guest);
 /** For hv_host_destroy(). */
-void hv_guest_finish(struct hv_host_guest *guest);
+void hv_host_guest_finish(struct hv_host_guest *guest);
 /** Stop every channel; when that is done, go on with what `reset` says. */
-void hv_guest_reset(struct hv_host_guest *guest, enum hv_reset reset);
+void hv_host_guest_reset(struct hv_host_guest *guest, enum hv_host_reset reset);
 /** Something ended that removed memory may have waited for. */
-void hv_guest_reap_memory(struct hv_host_guest *guest);
+void hv_host_guest_reap_memory(struct hv_host_guest *guest);
 /** When to look at the guest again, in nanoseconds of hv_clock_ns(); UINT64_MAX = when told. */
-uint64_t hv_guest_deadline_ns(const struct hv_host_guest *guest);
-void hv_guest_free(struct hv_host_guest *guest);
+uint64_t hv_host_guest_deadline_ns(const struct hv_host_guest *guest);
+void hv_host_guest_free(struct hv_host_guest *guest);
 
 /* messages.c */
-void hv_messages_contact(struct hv_host_guest *guest);
+void hv_host_messages_contact(struct hv_host_guest *guest);
 
 /* offers.c */
-struct hv_host_channel *hv_channel_find(struct hv_host_guest *guest, uint32_t relid);
+struct hv_host_channel *hv_host_channel_find(struct hv_host_guest *guest, uint32_t relid);
 /** Not revoked and of a living device. */
-struct hv_host_channel *hv_channel_of_device(struct hv_host_guest *guest,
-                                             const struct hv_host_device *device, uint16_t index);
-void hv_offers_request(struct hv_host_guest *guest);
-void hv_offers_subchannels(struct hv_host_channel *primary, uint16_t count);
-void hv_offers_reap_devices(struct hv_host *host);
-void hv_offers_guest_gone(struct hv_host_guest *guest);
+struct hv_host_channel *hv_host_channel_of_device(struct hv_host_guest *guest,
+                                                  const struct hv_host_device *device,
+                                                  uint16_t index);
+void hv_host_offers_request(struct hv_host_guest *guest);
+void hv_host_offers_subchannels(struct hv_host_channel *primary, uint16_t count);
+void hv_host_offers_reap_devices(struct hv_host *host);
+void hv_host_offers_guest_gone(struct hv_host_guest *guest);
 /** The provider cannot be called through this channel any more. */
-void hv_channel_drop_device(struct hv_host_channel *channel);
-void hv_channel_free(struct hv_host_channel *channel);
+void hv_host_channel_drop_device(struct hv_host_channel *channel);
+void hv_host_channel_free(struct hv_host_channel *channel);
 
 /* lifecycle.c: control thread */
-void hv_channel_open(struct hv_host_channel *channel, const struct hv_msg_open *open);
-void hv_channel_close(struct hv_host_channel *channel);
-void hv_channel_close_by_guest(struct hv_host_channel *channel);
-void hv_channel_modify(struct hv_host_channel *channel, uint32_t target_vp);
-void hv_channel_revoke(struct hv_host_channel *channel);
-void hv_channel_release_relid(struct hv_host_channel *channel);
-void hv_channel_event(struct hv_host_channel *channel, uint32_t events);
+void hv_host_channel_open(struct hv_host_channel *channel, const struct hv_msg_open *open);
+void hv_host_channel_close(struct hv_host_channel *channel);
+void hv_host_channel_close_by_guest(struct hv_host_channel *channel);
+void hv_host_channel_modify(struct hv_host_channel *channel, uint32_t target_vp);
+void hv_host_channel_revoke(struct hv_host_channel *channel);
+void hv_host_channel_release_relid(struct hv_host_channel *channel);
+void hv_host_channel_event(struct hv_host_channel *channel, uint32_t events);
 
 /* gpadl.c */
-void hv_gpadl_header(struct hv_host_guest *guest, const void *message, size_t bytes);
-void hv_gpadl_body(struct hv_host_guest *guest, const void *message, size_t bytes);
-void hv_gpadl_teardown(struct hv_host_guest *guest, uint32_t relid, uint32_t id);
+void hv_host_gpadl_header(struct hv_host_guest *guest, const void *message, size_t bytes);
+void hv_host_gpadl_body(struct hv_host_guest *guest, const void *message, size_t bytes);
+void hv_host_gpadl_teardown(struct hv_host_guest *guest, uint32_t relid, uint32_t id);
 /** The channel does not use it any more: answers a teardown that waits. */
-void hv_gpadl_unuse(struct hv_gpadl *gpadl);
+void hv_host_gpadl_unuse(struct hv_host_gpadl *gpadl);
 /** Before a rescind: answer what is pending. */
-void hv_gpadl_revoke(struct hv_host_channel *channel);
-void hv_gpadl_drop_all(struct hv_host_channel *channel);
+void hv_host_gpadl_revoke(struct hv_host_channel *channel);
+void hv_host_gpadl_drop_all(struct hv_host_channel *channel);
 /**
  * Ring memory of an open: page numbers of the only range, which starts on a page boundary.
  * Returns 0 or -EINVAL.
  */
-int hv_gpadl_ring(struct hv_host_channel *channel, uint32_t id, struct hv_gpadl **ret_gpadl,
-                  const uint64_t **ret_pfns, uint32_t *ret_pages);
+int hv_host_gpadl_ring(struct hv_host_channel *channel, uint32_t id,
+                       struct hv_host_gpadl **ret_gpadl, const uint64_t **ret_pfns,
+                       uint32_t *ret_pages);
 
 /* worker.c */
-int hv_worker_init(struct hv_host_worker *worker, struct hv_host_guest *guest);
-void hv_worker_fini(struct hv_host_worker *worker);
+int hv_host_worker_init(struct hv_host_worker *worker, struct hv_host_guest *guest);
+void hv_host_worker_fini(struct hv_host_worker *worker);
 /** Control thread: ask for something. */
-void hv_worker_request(struct hv_host_channel *channel, uint32_t request);
+void hv_host_worker_request(struct hv_host_channel *channel, uint32_t request);
 /** Worker thread: report something. */
-void hv_worker_report(struct hv_host_channel *channel, uint32_t event);
-int hv_worker_watch(struct hv_host_channel *channel, int fd);
-void hv_worker_unwatch(struct hv_host_channel *channel, int fd);
+void hv_host_worker_report(struct hv_host_channel *channel, uint32_t event);
+int hv_host_worker_watch(struct hv_host_channel *channel, int fd);
+void hv_host_worker_unwatch(struct hv_host_channel *channel, int fd);
 
 /* guest_sock.c */
-int hv_sock_init(struct hv_host *host);
+int hv_host_sock_init(struct hv_host *host);
 /** Deadlines, and what is closed for good. */
-void hv_sock_settle(struct hv_host *host);
-uint64_t hv_sock_deadline_ns(const struct hv_host *host);
-void hv_sock_stop_listening(struct hv_host *host);
-void hv_sock_fini(struct hv_host *host);
+void hv_host_sock_settle(struct hv_host *host);
+uint64_t hv_host_sock_deadline_ns(const struct hv_host *host);
+void hv_host_sock_stop_listening(struct hv_host *host);
+void hv_host_sock_fini(struct hv_host *host);
 
-static inline bool hv_guid_same(const struct hv_guid *a, const struct hv_guid *b)
+static inline bool hv_host_guid_same(const struct hv_guid *a, const struct hv_guid *b)
 {
     return !__builtin_memcmp(a, b, sizeof(*a));
 }

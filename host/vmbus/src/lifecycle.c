@@ -34,7 +34,7 @@ static void post_open_result(struct hv_host_channel *channel, uint32_t open_id, 
                                                .open_id = open_id,
                                                .status = status};
 
-    hv_guest_post(channel->guest, &message, sizeof(message));
+    hv_host_guest_post(channel->guest, &message, sizeof(message));
 }
 
 /** Is on its way to closed: an open that comes now has to wait. */
@@ -46,13 +46,13 @@ static bool is_closing(const struct hv_host_channel *channel)
 /* ---- Rings ---- */
 
 /** Place every page in its file.  Returns the number of runs, which is what mapping costs, or -EFAULT. */
-static int locate(const struct hv_memory *memory, const uint64_t *pfns, uint32_t pages, int *fds,
-                  uint64_t *offsets)
+static int locate(const struct hv_host_memory *memory, const uint64_t *pfns, uint32_t pages,
+                  int *fds, uint64_t *offsets)
 {
     int runs = 0;
 
     for (uint32_t i = 0; i < pages; i++) {
-        const struct hv_memory_region *region = hv_memory_find(memory, pfns[i]);
+        const struct hv_host_memory_region *region = hv_host_memory_find(memory, pfns[i]);
 
         if (!region)
             return -EFAULT;
@@ -111,19 +111,19 @@ static int prepare(struct hv_host_channel *channel, const struct hv_msg_open *op
 {
     struct hv_host_guest *guest = channel->guest;
     const uint64_t *pfns;
-    struct hv_gpadl *gpadl;
+    struct hv_host_gpadl *gpadl;
     uint32_t pages;
     int err;
 
     if (!channel->device)
         return -ENODEV;
     if (channel->index) {
-        struct hv_host_channel *primary = hv_channel_of_device(guest, channel->device, 0);
+        struct hv_host_channel *primary = hv_host_channel_of_device(guest, channel->device, 0);
 
         if (!primary || primary->state != HV_CHANNEL_OPEN || is_closing(primary))
             return -ENOTCONN;
     }
-    err = hv_gpadl_ring(channel, open->gpadl, &gpadl, &pfns, &pages);
+    err = hv_host_gpadl_ring(channel, open->gpadl, &gpadl, &pfns, &pages);
     if (!err && pages < 4)
         err = -EINVAL;
     if (!err)
@@ -171,10 +171,10 @@ static void start_opening(struct hv_host_channel *channel)
     channel->version = guest->version;
     channel->serial = ++guest->serial;
     channel->state = HV_CHANNEL_OPENING;
-    hv_worker_request(channel, HV_REQUEST_OPEN);
+    hv_host_worker_request(channel, HV_REQUEST_OPEN);
 }
 
-void hv_channel_open(struct hv_host_channel *channel, const struct hv_msg_open *open)
+void hv_host_channel_open(struct hv_host_channel *channel, const struct hv_msg_open *open)
 {
     if (channel->revoking || channel->revoked)
         return; /* the rescind wakes the guest */
@@ -184,7 +184,7 @@ void hv_channel_open(struct hv_host_channel *channel, const struct hv_msg_open *
         return;
     }
     if (channel->state != HV_CHANNEL_CLOSED) {
-        hv_guest_doom(channel->guest, "open of channel %u, which is open", channel->relid);
+        hv_host_guest_doom(channel->guest, "open of channel %u, which is open", channel->relid);
         return;
     }
     channel->open = *open;
@@ -202,13 +202,13 @@ static bool sub_channels_are_closed(const struct hv_host_channel *primary)
     {
         if (channel == primary || channel->device != primary->device || !primary->device)
             continue;
-        hv_channel_close(channel);
+        hv_host_channel_close(channel);
         closed &= channel->state == HV_CHANNEL_CLOSED;
     }
     return closed;
 }
 
-void hv_channel_close(struct hv_host_channel *channel)
+void hv_host_channel_close(struct hv_host_channel *channel)
 {
     switch (channel->state) {
     case HV_CHANNEL_CLOSED:
@@ -227,7 +227,7 @@ void hv_channel_close(struct hv_host_channel *channel)
     }
     channel->close_wanted = false;
     channel->state = HV_CHANNEL_CLOSING;
-    hv_worker_request(channel, HV_REQUEST_CLOSE);
+    hv_host_worker_request(channel, HV_REQUEST_CLOSE);
 }
 
 static void revoke_sub_channels(struct hv_host_channel *primary)
@@ -237,11 +237,11 @@ static void revoke_sub_channels(struct hv_host_channel *primary)
     for (channel = TAILQ_FIRST(&primary->guest->channels); channel; channel = next) {
         next = TAILQ_NEXT(channel, entry);
         if (channel != primary && primary->device && channel->device == primary->device)
-            hv_channel_revoke(channel);
+            hv_host_channel_revoke(channel);
     }
 }
 
-void hv_channel_close_by_guest(struct hv_host_channel *channel)
+void hv_host_channel_close_by_guest(struct hv_host_channel *channel)
 {
     if (channel->revoking || channel->revoked)
         return; /* it crossed with the rescind */
@@ -250,12 +250,13 @@ void hv_channel_close_by_guest(struct hv_host_channel *channel)
         return;
     }
     if (channel->state == HV_CHANNEL_CLOSED || is_closing(channel)) {
-        hv_guest_doom(channel->guest, "close of channel %u, which is not open", channel->relid);
+        hv_host_guest_doom(channel->guest, "close of channel %u, which is not open",
+                           channel->relid);
         return;
     }
     if (!channel->index)
         revoke_sub_channels(channel);
-    hv_channel_close(channel);
+    hv_host_channel_close(channel);
 }
 
 /* ---- Rescind ---- */
@@ -266,13 +267,13 @@ static void finish_revoke(struct hv_host_channel *channel)
 
     channel->revoking = false;
     channel->revoked = true;
-    hv_channel_drop_device(channel);
-    hv_gpadl_revoke(channel);
-    hv_guest_post(channel->guest, &message, sizeof(message));
+    hv_host_channel_drop_device(channel);
+    hv_host_gpadl_revoke(channel);
+    hv_host_guest_post(channel->guest, &message, sizeof(message));
 }
 
 /** Both the device and the guest are there to hear of it; else the reset takes the channel away. */
-void hv_channel_revoke(struct hv_host_channel *channel)
+void hv_host_channel_revoke(struct hv_host_channel *channel)
 {
     struct hv_host_guest *guest = channel->guest;
 
@@ -282,29 +283,29 @@ void hv_channel_revoke(struct hv_host_channel *channel)
         revoke_sub_channels(channel);
     channel->reopen = false;
     if (guest->state != HV_GUEST_LIVE || guest->reset) {
-        hv_channel_close(channel);
+        hv_host_channel_close(channel);
         if (channel->state == HV_CHANNEL_CLOSED)
-            hv_channel_drop_device(channel);
+            hv_host_channel_drop_device(channel);
         return;
     }
     channel->revoking = true;
-    hv_channel_close(channel);
+    hv_host_channel_close(channel);
     if (channel->state == HV_CHANNEL_CLOSED)
         finish_revoke(channel);
 }
 
-void hv_channel_release_relid(struct hv_host_channel *channel)
+void hv_host_channel_release_relid(struct hv_host_channel *channel)
 {
     bool in_hand = channel->state != HV_CHANNEL_CLOSED;
 
     if (in_hand && !is_closing(channel)) {
-        hv_guest_doom(channel->guest, "release of channel %u, which is open", channel->relid);
+        hv_host_guest_doom(channel->guest, "release of channel %u, which is open", channel->relid);
         return;
     }
     channel->released = true;
     channel->reopen = false;
     if (!in_hand)
-        hv_channel_free(channel);
+        hv_host_channel_free(channel);
 }
 
 /* ---- Modify ---- */
@@ -315,10 +316,10 @@ static void post_modified(struct hv_host_channel *channel, uint32_t status)
         .hdr.type = HV_MSG_MODIFY_CHANNEL_RESULT, .relid = channel->relid, .status = status};
 
     if (channel->guest->version >= HV_VERSION_5_3)
-        hv_guest_post(channel->guest, &message, sizeof(message));
+        hv_host_guest_post(channel->guest, &message, sizeof(message));
 }
 
-void hv_channel_modify(struct hv_host_channel *channel, uint32_t target_vp)
+void hv_host_channel_modify(struct hv_host_channel *channel, uint32_t target_vp)
 {
     struct hv_host_guest *guest = channel->guest;
 
@@ -333,7 +334,7 @@ void hv_channel_modify(struct hv_host_channel *channel, uint32_t target_vp)
         if (guest->version >= HV_VERSION_5_3)
             post_modified(channel, HV_STATUS_UNSUCCESSFUL);
         else
-            hv_guest_doom(guest, "modify of channel %u, which is not open", channel->relid);
+            hv_host_guest_doom(guest, "modify of channel %u, which is not open", channel->relid);
         return;
     }
     channel->target_vp = target_vp;
@@ -342,7 +343,7 @@ void hv_channel_modify(struct hv_host_channel *channel, uint32_t target_vp)
         return;
     }
     channel->state = HV_CHANNEL_MOVING;
-    hv_worker_request(channel, HV_REQUEST_LEAVE);
+    hv_host_worker_request(channel, HV_REQUEST_LEAVE);
 }
 
 /* ---- What workers report ---- */
@@ -365,27 +366,27 @@ static struct hv_host_channel *primary_of(const struct hv_host_channel *channel)
 static void on_closed(struct hv_host_channel *channel)
 {
     struct hv_host_guest *guest = channel->guest;
-    struct hv_gpadl *gpadl = channel->ring_gpadl;
+    struct hv_host_gpadl *gpadl = channel->ring_gpadl;
     struct hv_host_channel *primary = primary_of(channel);
 
     channel->state = HV_CHANNEL_CLOSED;
     channel->close_wanted = false;
     unmap_rings(channel);
     channel->ring_gpadl = NULL;
-    hv_gpadl_unuse(gpadl);
+    hv_host_gpadl_unuse(gpadl);
     if (channel->released) {
-        hv_channel_free(channel);
+        hv_host_channel_free(channel);
     } else if (channel->revoking) {
         finish_revoke(channel);
     } else if (channel->device && channel->device->withdrawn) {
-        hv_channel_drop_device(channel);
+        hv_host_channel_drop_device(channel);
     } else if (channel->reopen) {
         channel->reopen = false;
         start_opening(channel);
     }
     if (primary && primary->close_wanted)
-        hv_channel_close(primary);
-    hv_guest_reap_memory(guest);
+        hv_host_channel_close(primary);
+    hv_host_guest_reap_memory(guest);
 }
 
 static void on_opened(struct hv_host_channel *channel)
@@ -404,11 +405,11 @@ static void on_opened(struct hv_host_channel *channel)
     }
     channel->state = HV_CHANNEL_OPEN;
     if (unwanted) {
-        hv_channel_close(channel);
+        hv_host_channel_close(channel);
         return;
     }
     post_open_result(channel, channel->open.open_id, 0);
-    hv_worker_request(channel, HV_REQUEST_START);
+    hv_host_worker_request(channel, HV_REQUEST_START);
 }
 
 static void on_left(struct hv_host_channel *channel)
@@ -418,9 +419,9 @@ static void on_left(struct hv_host_channel *channel)
     channel->worker = worker_for(guest, channel->target_vp);
     channel->interrupts = true;
     channel->state = HV_CHANNEL_OPEN;
-    hv_worker_request(channel, HV_REQUEST_START);
+    hv_host_worker_request(channel, HV_REQUEST_START);
     if (channel->close_wanted) {
-        hv_channel_close(channel);
+        hv_host_channel_close(channel);
         return;
     }
     post_modified(channel, 0); /* the old worker is out of it */
@@ -430,12 +431,12 @@ static void on_rescind(struct hv_host_channel *channel)
 {
     struct hv_host_guest *guest = channel->guest;
     struct hv_host_channel *primary =
-        channel->device ? hv_channel_of_device(guest, channel->device, 0) : NULL;
+        channel->device ? hv_host_channel_of_device(guest, channel->device, 0) : NULL;
 
-    hv_channel_revoke(primary ? primary : channel);
+    hv_host_channel_revoke(primary ? primary : channel);
 }
 
-void hv_channel_event(struct hv_host_channel *channel, uint32_t events)
+void hv_host_channel_event(struct hv_host_channel *channel, uint32_t events)
 {
     struct hv_host_guest *guest = channel->guest;
     char why[HV_HOST_WHY_BYTES];
@@ -446,11 +447,11 @@ void hv_channel_event(struct hv_host_channel *channel, uint32_t events)
     subchannels = channel->subchannels_wanted;
     pthread_mutex_unlock(&guest->lock);
     if (events & HV_EVENT_KILL)
-        hv_guest_doom(guest, "%s", why);
+        hv_host_guest_doom(guest, "%s", why);
     if (events & HV_EVENT_RESCIND)
         on_rescind(channel);
     if (events & HV_EVENT_SUBCHANNELS)
-        hv_offers_subchannels(channel, subchannels);
+        hv_host_offers_subchannels(channel, subchannels);
     if (events & HV_EVENT_OPENED)
         on_opened(channel);
     if (events & HV_EVENT_LEFT)

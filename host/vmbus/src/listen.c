@@ -20,7 +20,7 @@
 
 /* ---- Hanging up ---- */
 
-static void send_goodbye(const struct hv_sock *sock, const char *why)
+static void send_goodbye(const struct hv_host_sock *sock, const char *why)
 {
     union {
         struct hv_sock_header hdr;
@@ -33,7 +33,7 @@ static void send_goodbye(const struct hv_sock *sock, const char *why)
     (void)send(sock->fd, &frame, frame.hdr.length_bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-void hv_sock_close(struct hv_sock *sock)
+void hv_host_sock_close(struct hv_host_sock *sock)
 {
     char nothing[1];
 
@@ -49,33 +49,33 @@ void hv_sock_close(struct hv_sock *sock)
     sock->fd = -1;
 }
 
-void hv_sock_hang_up(struct hv_sock *sock, const char *why)
+void hv_host_sock_hang_up(struct hv_host_sock *sock, const char *why)
 {
     if (sock->fd >= 0 && why[0])
         send_goodbye(sock, why); /* behind a full queue it is lost: that guest does not read */
-    hv_sock_close(sock);
+    hv_host_sock_close(sock);
 }
 
-void hv_sock_reject(struct hv_sock *sock, const char *why)
+void hv_host_sock_reject(struct hv_host_sock *sock, const char *why)
 {
     hv_log(&sock->host->opts.log, HV_LOG_WARNING, "connection refused: %s", why);
-    hv_sock_hang_up(sock, why);
+    hv_host_sock_hang_up(sock, why);
 }
 
-void hv_sock_lost(struct hv_sock *sock)
+void hv_host_sock_lost(struct hv_host_sock *sock)
 {
     if (sock->guest)
-        hv_guest_lost(sock->guest); /* hangs up in turn */
+        hv_host_guest_lost(sock->guest); /* hangs up in turn */
     else
-        hv_sock_close(sock);
+        hv_host_sock_close(sock);
 }
 
-static void free_sock(struct hv_sock *sock)
+static void free_sock(struct hv_host_sock *sock)
 {
-    struct hv_sockets *sockets = sock->host->sockets;
-    struct hv_sock_frame *frame;
+    struct hv_host_sockets *sockets = sock->host->sockets;
+    struct hv_host_sock_frame *frame;
 
-    hv_sock_close(sock);
+    hv_host_sock_close(sock);
     while ((frame = TAILQ_FIRST(&sock->queue))) {
         TAILQ_REMOVE(&sock->queue, frame, entry);
         for (size_t i = 0; i < frame->fd_count; i++)
@@ -91,8 +91,8 @@ static void free_sock(struct hv_sock *sock)
 
 int hv_host_adopt(struct hv_host *host, int fd)
 {
-    struct hv_sockets *sockets = host->sockets;
-    struct hv_sock *sock;
+    struct hv_host_sockets *sockets = host->sockets;
+    struct hv_host_sock *sock;
     int err;
 
     if (fd < 0)
@@ -102,7 +102,7 @@ int hv_host_adopt(struct hv_host *host, int fd)
         (void)close(fd);
         return -ENOMEM;
     }
-    sock->source.ready = hv_sock_ready;
+    sock->source.ready = hv_host_sock_ready;
     sock->host = host;
     sock->fd = fd;
     sock->deadline_ns = hv_clock_ns() + HV_SOCK_HELLO_NS;
@@ -110,7 +110,7 @@ int hv_host_adopt(struct hv_host *host, int fd)
     TAILQ_INSERT_TAIL(&sockets->list, sock, entry);
     sockets->count++;
     if (sockets->count > host->opts.max_guests) {
-        hv_sock_reject(sock, "the host serves as many guests as it may");
+        hv_host_sock_reject(sock, "the host serves as many guests as it may");
         free_sock(sock);
         return -EUSERS;
     }
@@ -121,16 +121,16 @@ int hv_host_adopt(struct hv_host *host, int fd)
 }
 
 /** Out of descriptors: a listener that stays ready would spin. */
-static void stop_accepting(struct hv_sockets *sockets, int err)
+static void stop_accepting(struct hv_host_sockets *sockets, int err)
 {
     hv_log(&sockets->host->opts.log, HV_LOG_WARNING, "cannot accept a guest: %s", strerror(-err));
     hv_host_rewatch(sockets->host, sockets->listen_fd, 0, &sockets->listen_source);
     sockets->resume_ns = hv_clock_ns() + ACCEPT_RETRY_NS;
 }
 
-static void accept_guests(struct hv_source *source, uint32_t events)
+static void accept_guests(struct hv_host_source *source, uint32_t events)
 {
-    struct hv_sockets *sockets = (struct hv_sockets *)(void *)source;
+    struct hv_host_sockets *sockets = (struct hv_host_sockets *)(void *)source;
 
     (void)events;
     for (int i = 0; i < ACCEPTS_PER_POLL; i++) {
@@ -182,7 +182,7 @@ static int bind_and_listen(int fd, const struct sockaddr_un *address)
 
 int hv_host_listen(struct hv_host *host, const char *path)
 {
-    struct hv_sockets *sockets = host->sockets;
+    struct hv_host_sockets *sockets = host->sockets;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct stat st;
     int fd, err;
@@ -210,9 +210,9 @@ int hv_host_listen(struct hv_host *host, const char *path)
     return 0;
 }
 
-void hv_sock_stop_listening(struct hv_host *host)
+void hv_host_sock_stop_listening(struct hv_host *host)
 {
-    struct hv_sockets *sockets = host->sockets;
+    struct hv_host_sockets *sockets = host->sockets;
     struct stat st;
 
     if (!sockets || sockets->listen_fd < 0)
@@ -227,9 +227,9 @@ void hv_sock_stop_listening(struct hv_host *host)
 
 /* ---- The set ---- */
 
-int hv_sock_init(struct hv_host *host)
+int hv_host_sock_init(struct hv_host *host)
 {
-    struct hv_sockets *sockets = calloc(1, sizeof(*sockets));
+    struct hv_host_sockets *sockets = calloc(1, sizeof(*sockets));
 
     if (!sockets)
         return -ENOMEM;
@@ -241,16 +241,16 @@ int hv_sock_init(struct hv_host *host)
     return 0;
 }
 
-void hv_sock_settle(struct hv_host *host)
+void hv_host_sock_settle(struct hv_host *host)
 {
-    struct hv_sockets *sockets = host->sockets;
-    struct hv_sock *sock, *next;
+    struct hv_host_sockets *sockets = host->sockets;
+    struct hv_host_sock *sock, *next;
     uint64_t now = hv_clock_ns();
 
     for (sock = TAILQ_FIRST(&sockets->list); sock; sock = next) {
         next = TAILQ_NEXT(sock, entry);
         if (!sock->guest && sock->fd >= 0 && now >= sock->deadline_ns)
-            hv_sock_reject(sock, "no HELLO in time");
+            hv_host_sock_reject(sock, "no HELLO in time");
         if (!sock->guest && sock->fd < 0)
             free_sock(sock);
     }
@@ -260,10 +260,10 @@ void hv_sock_settle(struct hv_host *host)
     }
 }
 
-uint64_t hv_sock_deadline_ns(const struct hv_host *host)
+uint64_t hv_host_sock_deadline_ns(const struct hv_host *host)
 {
-    const struct hv_sockets *sockets = host->sockets;
-    const struct hv_sock *sock;
+    const struct hv_host_sockets *sockets = host->sockets;
+    const struct hv_host_sock *sock;
     uint64_t deadline = sockets->resume_ns ? sockets->resume_ns : UINT64_MAX;
 
     TAILQ_FOREACH(sock, &sockets->list, entry)
@@ -274,13 +274,13 @@ uint64_t hv_sock_deadline_ns(const struct hv_host *host)
     return deadline;
 }
 
-void hv_sock_fini(struct hv_host *host)
+void hv_host_sock_fini(struct hv_host *host)
 {
-    struct hv_sockets *sockets = host->sockets;
+    struct hv_host_sockets *sockets = host->sockets;
 
     if (!sockets)
         return;
-    hv_sock_stop_listening(host);
+    hv_host_sock_stop_listening(host);
     while (!TAILQ_EMPTY(&sockets->list))
         free_sock(TAILQ_FIRST(&sockets->list));
     free(sockets);

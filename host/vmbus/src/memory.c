@@ -33,7 +33,7 @@ static int check_file(int fd, uint64_t offset, uint64_t bytes)
     return 0;
 }
 
-static bool overlaps(const struct hv_memory_region *region, uint32_t count, uint64_t first_pfn,
+static bool overlaps(const struct hv_host_memory_region *region, uint32_t count, uint64_t first_pfn,
                      uint64_t page_count)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -44,7 +44,8 @@ static bool overlaps(const struct hv_memory_region *region, uint32_t count, uint
     return false;
 }
 
-static int check_region(const struct hv_memory *memory, uint64_t first_pfn, uint64_t page_count)
+static int check_region(const struct hv_host_memory *memory, uint64_t first_pfn,
+                        uint64_t page_count)
 {
     uint32_t count = atomic_load_explicit(&memory->count, memory_order_relaxed);
 
@@ -63,7 +64,7 @@ static int check_region(const struct hv_memory *memory, uint64_t first_pfn, uint
  * Writer side of the sequence count.  The slots are stored with release after the odd count and before the even one, so
  * a reader that saw any of it sees a count other than the one it began with.
  */
-static uint32_t change_begin(struct hv_memory *memory)
+static uint32_t change_begin(struct hv_host_memory *memory)
 {
     uint32_t seq = atomic_load_explicit(&memory->seq, memory_order_relaxed);
 
@@ -71,11 +72,11 @@ static uint32_t change_begin(struct hv_memory *memory)
     return seq + 2;
 }
 
-static void change_end(struct hv_memory *memory, uint32_t seq, uint32_t count)
+static void change_end(struct hv_host_memory *memory, uint32_t seq, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        struct hv_memory_slot *slot = &memory->slot[i];
-        const struct hv_memory_region *region = &memory->region[i];
+        struct hv_host_memory_slot *slot = &memory->slot[i];
+        const struct hv_host_memory_region *region = &memory->region[i];
 
         atomic_store_explicit(&slot->first_pfn, region->first_pfn, memory_order_release);
         atomic_store_explicit(&slot->page_count, region->page_count, memory_order_release);
@@ -85,7 +86,7 @@ static void change_end(struct hv_memory *memory, uint32_t seq, uint32_t count)
     atomic_store_explicit(&memory->seq, seq, memory_order_release);
 }
 
-static void insert(struct hv_memory *memory, const struct hv_memory_region *region)
+static void insert(struct hv_host_memory *memory, const struct hv_host_memory_region *region)
 {
     uint32_t count = atomic_load_explicit(&memory->count, memory_order_relaxed);
     uint32_t seq = change_begin(memory);
@@ -99,10 +100,10 @@ static void insert(struct hv_memory *memory, const struct hv_memory_region *regi
     change_end(memory, seq, count + 1);
 }
 
-int hv_memory_add(struct hv_memory *memory, uint64_t first_pfn, uint64_t page_count, int fd,
-                  uint64_t offset)
+int hv_host_memory_add(struct hv_host_memory *memory, uint64_t first_pfn, uint64_t page_count,
+                       int fd, uint64_t offset)
 {
-    struct hv_memory_region region = {
+    struct hv_host_memory_region region = {
         .first_pfn = first_pfn, .page_count = page_count, .offset = offset, .fd = fd};
     int err = check_region(memory, first_pfn, page_count);
     void *base;
@@ -125,11 +126,11 @@ int hv_memory_add(struct hv_memory *memory, uint64_t first_pfn, uint64_t page_co
     return 0;
 }
 
-int hv_memory_remove(struct hv_memory *memory, uint64_t first_pfn, uint64_t page_count,
-                     uint64_t serial)
+int hv_host_memory_remove(struct hv_host_memory *memory, uint64_t first_pfn, uint64_t page_count,
+                          uint64_t serial)
 {
     uint32_t count = atomic_load_explicit(&memory->count, memory_order_relaxed);
-    struct hv_memory_region *gone = &memory->lingering[memory->lingering_count];
+    struct hv_host_memory_region *gone = &memory->lingering[memory->lingering_count];
     uint32_t seq;
 
     for (uint32_t i = 0; i < count; i++) {
@@ -147,17 +148,17 @@ int hv_memory_remove(struct hv_memory *memory, uint64_t first_pfn, uint64_t page
     return -ENOENT;
 }
 
-static void release(struct hv_memory *memory, struct hv_memory_region *region)
+static void release(struct hv_host_memory *memory, struct hv_host_memory_region *region)
 {
     (void)munmap(region->base, region->page_count * HV_PAGE_BYTES); /* cannot fail: a mapping */
     (void)close(region->fd);
     memory->pages -= region->page_count;
 }
 
-bool hv_memory_reap(struct hv_memory *memory, uint64_t oldest, uint64_t *ret_first_pfn)
+bool hv_host_memory_reap(struct hv_host_memory *memory, uint64_t oldest, uint64_t *ret_first_pfn)
 {
     for (uint32_t i = 0; i < memory->lingering_count; i++) {
-        struct hv_memory_region region = memory->lingering[i];
+        struct hv_host_memory_region region = memory->lingering[i];
 
         if (region.serial >= oldest)
             continue;
@@ -169,25 +170,26 @@ bool hv_memory_reap(struct hv_memory *memory, uint64_t oldest, uint64_t *ret_fir
     return false;
 }
 
-void hv_memory_fini(struct hv_memory *memory)
+void hv_host_memory_fini(struct hv_host_memory *memory)
 {
     uint32_t count = atomic_load_explicit(&memory->count, memory_order_relaxed);
     uint64_t pfn;
 
-    while (hv_memory_reap(memory, UINT64_MAX, &pfn)) {
+    while (hv_host_memory_reap(memory, UINT64_MAX, &pfn)) {
     }
     change_end(memory, change_begin(memory), 0);
     for (uint32_t i = 0; i < count; i++)
         release(memory, &memory->region[i]);
 }
 
-const struct hv_memory_region *hv_memory_find(const struct hv_memory *memory, uint64_t pfn)
+const struct hv_host_memory_region *hv_host_memory_find(const struct hv_host_memory *memory,
+                                                        uint64_t pfn)
 {
     uint32_t low = 0, high = atomic_load_explicit(&memory->count, memory_order_relaxed);
 
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        const struct hv_memory_region *region = &memory->region[middle];
+        const struct hv_host_memory_region *region = &memory->region[middle];
 
         if (pfn < region->first_pfn)
             high = middle;
@@ -200,13 +202,13 @@ const struct hv_memory_region *hv_memory_find(const struct hv_memory *memory, ui
 }
 
 /** One look at the table; what it saw counts only if the sequence count did not move. */
-static bool search(struct hv_memory *memory, uint64_t pfn, struct hv_memory_hit *hit)
+static bool search(struct hv_host_memory *memory, uint64_t pfn, struct hv_host_memory_hit *hit)
 {
     uint32_t low = 0, high = atomic_load_explicit(&memory->count, memory_order_acquire);
 
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        struct hv_memory_slot *slot = &memory->slot[middle];
+        struct hv_host_memory_slot *slot = &memory->slot[middle];
 
         hit->first_pfn = atomic_load_explicit(&slot->first_pfn, memory_order_acquire);
         if (pfn < hit->first_pfn) {
@@ -222,7 +224,8 @@ static bool search(struct hv_memory *memory, uint64_t pfn, struct hv_memory_hit 
     return false;
 }
 
-bool hv_memory_lookup(struct hv_memory *memory, uint64_t pfn, struct hv_memory_hit *hit)
+bool hv_host_memory_lookup(struct hv_host_memory *memory, uint64_t pfn,
+                           struct hv_host_memory_hit *hit)
 {
     bool found;
     uint32_t seq;

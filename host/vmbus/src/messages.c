@@ -39,14 +39,14 @@ static void answer_contact(struct hv_host_guest *guest, bool supported, uint8_t 
 
     if (supported && guest->version >= HV_VERSION_5_0)
         message.connection_id = HV_CONNECTION_MESSAGES;
-    hv_guest_post(guest, &message, sizeof(message));
+    hv_host_guest_post(guest, &message, sizeof(message));
 }
 
 /** Both monitor pages or neither, each a page of guest memory. */
 static bool find_monitor(struct hv_host_guest *guest, const struct hv_msg_initiate_contact *contact,
                          struct hv_monitor_page **ret_page)
 {
-    struct hv_memory_hit hit = {0};
+    struct hv_host_memory_hit hit = {0};
     uint8_t *h2g, *g2h;
 
     if (!contact->monitor_page_h2g && !contact->monitor_page_g2h) {
@@ -55,8 +55,8 @@ static bool find_monitor(struct hv_host_guest *guest, const struct hv_msg_initia
     }
     if (contact->monitor_page_h2g % HV_PAGE_BYTES || contact->monitor_page_g2h % HV_PAGE_BYTES)
         return false;
-    h2g = hv_memory_page(&guest->memory, contact->monitor_page_h2g >> HV_PAGE_SHIFT, &hit);
-    g2h = hv_memory_page(&guest->memory, contact->monitor_page_g2h >> HV_PAGE_SHIFT, &hit);
+    h2g = hv_host_memory_page(&guest->memory, contact->monitor_page_h2g >> HV_PAGE_SHIFT, &hit);
+    g2h = hv_host_memory_page(&guest->memory, contact->monitor_page_g2h >> HV_PAGE_SHIFT, &hit);
     if (!h2g || !g2h)
         return false;
     *ret_page = (struct hv_monitor_page *)(void *)g2h;
@@ -64,7 +64,7 @@ static bool find_monitor(struct hv_host_guest *guest, const struct hv_msg_initia
 }
 
 /** The reset is done: nothing of an earlier connection is left. */
-void hv_messages_contact(struct hv_host_guest *guest)
+void hv_host_messages_contact(struct hv_host_guest *guest)
 {
     const struct hv_msg_initiate_contact *contact = &guest->initiate;
     const struct hv_log_hook *log = &guest->host->opts.log;
@@ -96,14 +96,14 @@ static void on_contact(struct hv_host_guest *guest, const void *message, size_t 
 {
     (void)bytes;
     memcpy(&guest->initiate, message, sizeof(guest->initiate));
-    hv_guest_reset(guest, HV_RESET_CONTACT);
+    hv_host_guest_reset(guest, HV_RESET_CONTACT);
 }
 
 static void on_unload(struct hv_host_guest *guest, const void *message, size_t bytes)
 {
     (void)message;
     (void)bytes;
-    hv_guest_reset(guest, HV_RESET_UNLOAD);
+    hv_host_guest_reset(guest, HV_RESET_UNLOAD);
 }
 
 /* ---- Channels ---- */
@@ -113,21 +113,21 @@ static void on_request_offers(struct hv_host_guest *guest, const void *message, 
     (void)message;
     (void)bytes;
     if (guest->contact == HV_CONTACT_OFFERED) {
-        hv_guest_doom(guest, "offers requested twice");
+        hv_host_guest_doom(guest, "offers requested twice");
         return;
     }
     guest->contact = HV_CONTACT_OFFERED;
-    hv_offers_request(guest);
+    hv_host_offers_request(guest);
 }
 
 /** NULL, and the guest is doomed, when there is no such channel. */
 static struct hv_host_channel *channel_of(struct hv_host_guest *guest, uint32_t relid,
                                           const char *what)
 {
-    struct hv_host_channel *channel = hv_channel_find(guest, relid);
+    struct hv_host_channel *channel = hv_host_channel_find(guest, relid);
 
     if (!channel)
-        hv_guest_doom(guest, "%s of channel %u, which does not exist", what, relid);
+        hv_host_guest_doom(guest, "%s of channel %u, which does not exist", what, relid);
     return channel;
 }
 
@@ -138,7 +138,7 @@ static void on_open(struct hv_host_guest *guest, const void *message, size_t byt
 
     (void)bytes;
     if (channel)
-        hv_channel_open(channel, open);
+        hv_host_channel_open(channel, open);
 }
 
 static void on_close(struct hv_host_guest *guest, const void *message, size_t bytes)
@@ -148,7 +148,7 @@ static void on_close(struct hv_host_guest *guest, const void *message, size_t by
 
     (void)bytes;
     if (channel)
-        hv_channel_close_by_guest(channel);
+        hv_host_channel_close_by_guest(channel);
 }
 
 static void on_teardown(struct hv_host_guest *guest, const void *message, size_t bytes)
@@ -156,7 +156,7 @@ static void on_teardown(struct hv_host_guest *guest, const void *message, size_t
     const struct hv_msg_gpadl_teardown *teardown = message;
 
     (void)bytes;
-    hv_gpadl_teardown(guest, teardown->relid, teardown->gpadl);
+    hv_host_gpadl_teardown(guest, teardown->relid, teardown->gpadl);
 }
 
 static void on_released(struct hv_host_guest *guest, const void *message, size_t bytes)
@@ -166,7 +166,7 @@ static void on_released(struct hv_host_guest *guest, const void *message, size_t
 
     (void)bytes;
     if (channel)
-        hv_channel_release_relid(channel);
+        hv_host_channel_release_relid(channel);
 }
 
 static void on_modify(struct hv_host_guest *guest, const void *message, size_t bytes)
@@ -176,7 +176,7 @@ static void on_modify(struct hv_host_guest *guest, const void *message, size_t b
 
     (void)bytes;
     if (channel)
-        hv_channel_modify(channel, modify->target_vp);
+        hv_host_channel_modify(channel, modify->target_vp);
 }
 
 /* ---- Dispatch ---- */
@@ -190,8 +190,8 @@ static const struct {
     [HV_MSG_REQUEST_OFFERS] = {on_request_offers, sizeof(struct hv_msg_header), 0},
     [HV_MSG_OPEN_CHANNEL] = {on_open, sizeof(struct hv_msg_open), 0},
     [HV_MSG_CLOSE_CHANNEL] = {on_close, sizeof(struct hv_msg_relid), 0},
-    [HV_MSG_GPADL_HEADER] = {hv_gpadl_header, sizeof(struct hv_msg_gpadl_header), 0},
-    [HV_MSG_GPADL_BODY] = {hv_gpadl_body, sizeof(struct hv_msg_gpadl_body), 0},
+    [HV_MSG_GPADL_HEADER] = {hv_host_gpadl_header, sizeof(struct hv_msg_gpadl_header), 0},
+    [HV_MSG_GPADL_BODY] = {hv_host_gpadl_body, sizeof(struct hv_msg_gpadl_body), 0},
     [HV_MSG_GPADL_TEARDOWN] = {on_teardown, sizeof(struct hv_msg_gpadl_teardown), 0},
     [HV_MSG_RELID_RELEASED] = {on_released, sizeof(struct hv_msg_relid), 0},
     [HV_MSG_INITIATE_CONTACT] = {on_contact, sizeof(struct hv_msg_initiate_contact), 0},
@@ -209,36 +209,36 @@ static uint32_t expected_connection(const void *message, uint32_t type)
                : HV_CONNECTION_MESSAGES;
 }
 
-void hv_guest_message(struct hv_host_guest *guest, uint32_t connection_id, const void *message,
-                      size_t bytes)
+void hv_host_guest_message(struct hv_host_guest *guest, uint32_t connection_id, const void *message,
+                           size_t bytes)
 {
     const struct hv_msg_header *hdr = message;
 
-    if (hv_guest_is_doomed(guest))
+    if (hv_host_guest_is_doomed(guest))
         return;
     if (bytes < sizeof(*hdr) || bytes > HV_MESSAGE_MAX_BYTES) {
-        hv_guest_doom(guest, "control message of %zu bytes", bytes);
+        hv_host_guest_doom(guest, "control message of %zu bytes", bytes);
         return;
     }
     if (hdr->type >= HV_COUNT_OF(table) || !table[hdr->type].run) {
-        hv_guest_doom(guest, "control message of type %u, which no guest sends", hdr->type);
+        hv_host_guest_doom(guest, "control message of type %u, which no guest sends", hdr->type);
         return;
     }
     if (bytes < table[hdr->type].min_bytes) {
-        hv_guest_doom(guest, "control message of type %u has %zu bytes, needs %zu", hdr->type,
-                      bytes, table[hdr->type].min_bytes);
+        hv_host_guest_doom(guest, "control message of type %u has %zu bytes, needs %zu", hdr->type,
+                           bytes, table[hdr->type].min_bytes);
         return;
     }
     if (connection_id != expected_connection(message, hdr->type)) {
-        hv_guest_doom(guest, "control message of type %u posted to connection %u", hdr->type,
-                      connection_id);
+        hv_host_guest_doom(guest, "control message of type %u posted to connection %u", hdr->type,
+                           connection_id);
         return;
     }
     if (hdr->type != HV_MSG_INITIATE_CONTACT &&
         (guest->contact == HV_CONTACT_NONE || guest->version < table[hdr->type].min_version)) {
-        hv_guest_doom(guest, "control message of type %u %s", hdr->type,
-                      guest->contact == HV_CONTACT_NONE ? "before contact"
-                                                        : "is newer than the version agreed");
+        hv_host_guest_doom(guest, "control message of type %u %s", hdr->type,
+                           guest->contact == HV_CONTACT_NONE ? "before contact"
+                                                             : "is newer than the version agreed");
         return;
     }
     hv_log(&guest->host->opts.log, HV_LOG_DEBUG, "guest %u (%s): message %u, %zu bytes", guest->id,

@@ -12,7 +12,7 @@
 
 /* ---- Finding ---- */
 
-struct hv_host_channel *hv_channel_find(struct hv_host_guest *guest, uint32_t relid)
+struct hv_host_channel *hv_host_channel_find(struct hv_host_guest *guest, uint32_t relid)
 {
     struct hv_host_channel *channel;
 
@@ -24,8 +24,9 @@ struct hv_host_channel *hv_channel_find(struct hv_host_guest *guest, uint32_t re
     return NULL;
 }
 
-struct hv_host_channel *hv_channel_of_device(struct hv_host_guest *guest,
-                                             const struct hv_host_device *device, uint16_t index)
+struct hv_host_channel *hv_host_channel_of_device(struct hv_host_guest *guest,
+                                                  const struct hv_host_device *device,
+                                                  uint16_t index)
 {
     struct hv_host_channel *channel;
 
@@ -128,7 +129,7 @@ static struct hv_host_channel *create_channel(struct hv_host_guest *guest,
     return channel;
 }
 
-void hv_channel_drop_device(struct hv_host_channel *channel)
+void hv_host_channel_drop_device(struct hv_host_channel *channel)
 {
     struct hv_host_device *device = channel->device;
 
@@ -140,12 +141,12 @@ void hv_channel_drop_device(struct hv_host_channel *channel)
         hv_host_kick(device->host);
 }
 
-void hv_channel_free(struct hv_host_channel *channel)
+void hv_host_channel_free(struct hv_host_channel *channel)
 {
     struct hv_host_guest *guest = channel->guest;
 
-    hv_gpadl_drop_all(channel);
-    hv_channel_drop_device(channel);
+    hv_host_gpadl_drop_all(channel);
+    hv_host_channel_drop_device(channel);
     give_back_numbers(guest, channel->relid, channel->monitor_id);
     guest->ops->link_destroy(guest->impl, &channel->link);
     TAILQ_REMOVE(&guest->channels, channel, entry);
@@ -193,7 +194,7 @@ static int compare_offers(const void *a, const void *b)
     return x->order < y->order ? -1 : x->order > y->order;
 }
 
-void hv_offers_request(struct hv_host_guest *guest)
+void hv_host_offers_request(struct hv_host_guest *guest)
 {
     const struct hv_msg_header done = {.type = HV_MSG_ALL_OFFERS_DELIVERED};
     struct hv_host_device *sorted[HV_HOST_CHANNELS_MAX];
@@ -208,10 +209,10 @@ void hv_offers_request(struct hv_host_guest *guest)
     qsort(sorted, count, sizeof(sorted[0]), compare_offers);
     for (size_t i = 0; i < count; i++)
         offer(guest, sorted[i], 0);
-    hv_guest_post(guest, &done, sizeof(done));
+    hv_host_guest_post(guest, &done, sizeof(done));
 }
 
-void hv_offers_subchannels(struct hv_host_channel *primary, uint16_t count)
+void hv_host_offers_subchannels(struct hv_host_channel *primary, uint16_t count)
 {
     struct hv_host_guest *guest = primary->guest;
     struct hv_host_device *device = primary->device;
@@ -220,7 +221,7 @@ void hv_offers_subchannels(struct hv_host_channel *primary, uint16_t count)
         primary->state != HV_CHANNEL_OPEN || guest->reset || guest->state != HV_GUEST_LIVE)
         return;
     for (uint16_t index = 1; index <= count; index++) {
-        if (!hv_channel_of_device(guest, device, index))
+        if (!hv_host_channel_of_device(guest, device, index))
             offer(guest, device, index);
     }
 }
@@ -246,8 +247,8 @@ int hv_host_device_offer(struct hv_host *host, const struct hv_host_device_opts 
     TAILQ_FOREACH(device, &host->devices, entry)
     {
         count += !device->withdrawn;
-        if (!device->withdrawn && hv_guid_same(&device->opts.class_id, &opts->class_id) &&
-            hv_guid_same(&device->opts.instance_id, &opts->instance_id))
+        if (!device->withdrawn && hv_host_guid_same(&device->opts.class_id, &opts->class_id) &&
+            hv_host_guid_same(&device->opts.instance_id, &opts->instance_id))
             return -EEXIST;
     }
     if (count >= HV_HOST_CHANNELS_MAX)
@@ -279,7 +280,7 @@ static void revoke_device(struct hv_host_guest *guest, const struct hv_host_devi
         for (channel = TAILQ_FIRST(&guest->channels); channel; channel = next) {
             next = TAILQ_NEXT(channel, entry);
             if (channel->device == device && (channel->index == 0) == primary)
-                hv_channel_revoke(channel);
+                hv_host_channel_revoke(channel);
         }
     }
 }
@@ -298,7 +299,7 @@ void hv_host_device_withdraw(struct hv_host_device *device, void (*gone)(void *a
     hv_host_kick(device->host); /* gone() runs from poll, not from here */
 }
 
-void hv_offers_reap_devices(struct hv_host *host)
+void hv_host_offers_reap_devices(struct hv_host *host)
 {
     struct hv_host_device *device, *next;
 
@@ -314,7 +315,7 @@ void hv_offers_reap_devices(struct hv_host *host)
     }
 }
 
-void hv_offers_guest_gone(struct hv_host_guest *guest)
+void hv_host_offers_guest_gone(struct hv_host_guest *guest)
 {
     struct hv_host_device *device;
 

@@ -35,7 +35,7 @@ static void unwatch(const struct hv_host_worker *worker, int fd)
     (void)epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, fd, NULL); /* not there is as good */
 }
 
-int hv_worker_init(struct hv_host_worker *worker, struct hv_host_guest *guest)
+int hv_host_worker_init(struct hv_host_worker *worker, struct hv_host_guest *guest)
 {
     int err;
 
@@ -54,11 +54,11 @@ int hv_worker_init(struct hv_host_worker *worker, struct hv_host_guest *guest)
             err = watch(worker, worker->timer_fd, WAKE_TIMER, NULL);
     }
     if (err)
-        hv_worker_fini(worker);
+        hv_host_worker_fini(worker);
     return err;
 }
 
-void hv_worker_fini(struct hv_host_worker *worker)
+void hv_host_worker_fini(struct hv_host_worker *worker)
 {
     const int fds[] = {worker->epoll_fd, worker->kick_fd, worker->timer_fd};
 
@@ -71,7 +71,7 @@ void hv_worker_fini(struct hv_host_worker *worker)
 
 /* ---- Hand-over ---- */
 
-void hv_worker_request(struct hv_host_channel *channel, uint32_t request)
+void hv_host_worker_request(struct hv_host_channel *channel, uint32_t request)
 {
     struct hv_host_worker *worker = channel->worker;
     const uint64_t one = 1;
@@ -86,7 +86,7 @@ void hv_worker_request(struct hv_host_channel *channel, uint32_t request)
     (void)!write(worker->kick_fd, &one, sizeof(one)); /* ours alone: cannot be full */
 }
 
-void hv_worker_report(struct hv_host_channel *channel, uint32_t event)
+void hv_host_worker_report(struct hv_host_channel *channel, uint32_t event)
 {
     struct hv_host_guest *guest = channel->guest;
 
@@ -146,7 +146,7 @@ static void do_open(struct hv_host_worker *worker, struct hv_host_channel *chann
         serve(worker, channel);
     }
     channel->open_status = err < 0 ? err : 0;
-    hv_worker_report(channel, HV_EVENT_OPENED);
+    hv_host_worker_report(channel, HV_EVENT_OPENED);
 }
 
 static void do_start(struct hv_host_worker *worker, struct hv_host_channel *channel)
@@ -168,7 +168,7 @@ static void do_leave(struct hv_host_worker *worker, struct hv_host_channel *chan
 {
     take_out(worker, channel);
     drop_watches(worker, channel, false);
-    hv_worker_report(channel, HV_EVENT_LEFT);
+    hv_host_worker_report(channel, HV_EVENT_LEFT);
 }
 
 static void do_close(struct hv_host_worker *worker, struct hv_host_channel *channel)
@@ -241,7 +241,7 @@ static void remove_stopped(struct hv_host_worker *worker, struct hv_host_channel
     take_out(worker, channel);
     drop_watches(worker, channel, true);
     channel->ctx = NULL;
-    hv_worker_report(channel, HV_EVENT_CLOSED); /* the channel is the control thread's again */
+    hv_host_worker_report(channel, HV_EVENT_CLOSED); /* the channel is the control thread's again */
 }
 
 int hv_host_worker_poll(struct hv_host_worker *worker)
@@ -378,7 +378,7 @@ void hv_host_worker_disarm(struct hv_host_worker *worker)
 
 /* ---- Providers' descriptors ---- */
 
-int hv_worker_watch(struct hv_host_channel *channel, int fd)
+int hv_host_worker_watch(struct hv_host_channel *channel, int fd)
 {
     int err;
 
@@ -393,7 +393,7 @@ int hv_worker_watch(struct hv_host_channel *channel, int fd)
     return -ENOSPC;
 }
 
-void hv_worker_unwatch(struct hv_host_channel *channel, int fd)
+void hv_host_worker_unwatch(struct hv_host_channel *channel, int fd)
 {
     for (size_t i = 0; i < HV_HOST_WATCH_MAX; i++) {
         if (channel->watched[i] == fd + 1) {
