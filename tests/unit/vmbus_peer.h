@@ -27,9 +27,10 @@ struct peer {
     int signal_fd[4]; /* of offer i: guest writes; -1 = none */
     int event_fd[4];  /* host writes */
     unsigned offers;
-    unsigned events[4];  /* calls of the event callback by enum hv_vmbus_event */
-    char log[4096];      /* all lines of warning level and worse */
-    uint32_t timeout_ms; /* set before peer_open() */
+    unsigned events[4];            /* calls of the event callback by enum hv_vmbus_event */
+    struct hv_guid event_instance; /* of the latest */
+    char log[4096];                /* all lines of warning level and worse */
+    uint32_t timeout_ms;           /* set before peer_open() */
     uint32_t max_version;
 };
 
