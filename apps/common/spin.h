@@ -50,4 +50,14 @@ static inline void hv_spin_found(struct hv_spin *spin)
         hv_spin_found_at(spin, hv_spin_clock_ns());
 }
 
+/** Between two looks: leave the core's other hardware thread some room. */
+static inline void hv_spin_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 #endif

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "command.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <json-c/json.h>
+
+#include "common/size.h"
+
+#define COMMANDS "status, stats, attach, detach, resize, rescind, offer, shutdown"
+
+/** A command on its way. */
+struct pending {
+    void (*done)(void *arg, struct json_object *reply);
+    void *arg;
+};
+
+static struct json_object *reply_ok(void)
+{
+    struct json_object *reply = json_object_new_object();
+
+    json_object_object_add(reply, "ok", json_object_new_boolean(1));
+    return reply;
+}
+
+static struct json_object *reply_error(const char *why)
+{
+    struct json_object *reply = json_object_new_object();
+
+    json_object_object_add(reply, "ok", json_object_new_boolean(0));
+    json_object_object_add(reply, "error", json_object_new_string(why));
+    return reply;
+}
+
+static void pending_done(void *arg)
+{
+    struct pending *pending = arg;
+
+    pending->done(pending->arg, reply_ok());
+    free(pending);
+}
+
+/** "lun" of the command: 0, or -EINVAL and a sentence. */
+static int get_lun(struct json_object *command, unsigned *ret_lun, char *why)
+{
+    struct json_object *lun;
+
+    if (!json_object_object_get_ex(command, "lun", &lun) ||
+        !json_object_is_type(lun, json_type_int) || json_object_get_int64(lun) < 0 ||
+        json_object_get_int64(lun) >= HV_DISK_OPTION_LUNS)
+        return hv_option_fail(why, "\"lun\" must be a number from 0 to %u",
+                              HV_DISK_OPTION_LUNS - 1);
+    *ret_lun = (unsigned)json_object_get_int64(lun);
+    return 0;
+}
+
+/** "bytes": a number or a size as text; 0 = look at the file again. */
+static int get_bytes(struct json_object *command, uint64_t *ret_bytes, char *why)
+{
+    struct json_object *bytes;
+
+    if (!json_object_object_get_ex(command, "bytes", &bytes))
+        return hv_option_fail(why, "\"bytes\" is missing: a number, or text such as \"2G\"");
+    if (json_object_is_type(bytes, json_type_int) && json_object_get_int64(bytes) >= 0) {
+        *ret_bytes = (uint64_t)json_object_get_int64(bytes);
+        return 0;
+    }
+    return hv_size_parse(json_object_get_string(bytes), 0, UINT64_C(1) << 60, ret_bytes, why);
+}
+
+static struct json_object *run_status(struct command_context *context)
+{
+    struct json_object *reply = reply_ok();
+
+    json_object_object_add(reply, "version", json_object_new_string(HV_VERSION_TEXT));
+    json_object_object_add(reply, "pid", json_object_new_int64(getpid()));
+    json_object_object_add(reply, "offered",
+                           json_object_new_boolean(controller_is_offered(context->controller)));
+    json_object_object_add(reply, "guests", guests_json(context->guests));
+    json_object_object_add(reply, "disks", controller_disks_json(context->controller));
+    return reply;
+}
+
+static struct json_object *run_stats(struct command_context *context)
+{
+    struct json_object *reply = reply_ok();
+
+    json_object_object_add(reply, "storage", controller_stats_json(context->controller));
+    json_object_object_add(reply, "guests",
+                           json_object_new_int64((int64_t)guests_count(context->guests)));
+    return reply;
+}
+
+static struct json_object *run_attach(struct command_context *context, struct json_object *command)
+{
+    char why[HV_OPTION_WHY_BYTES];
+    struct json_object *disk, *reply;
+    int lun;
+
+    if (!json_object_object_get_ex(command, "disk", &disk) ||
+        !json_object_is_type(disk, json_type_string))
+        return reply_error("\"disk\" is missing: text as after --disk");
+    if (controller_attach(context->controller, json_object_get_string(disk), &lun, why))
+        return reply_error(why);
+    reply = reply_ok();
+    json_object_object_add(reply, "lun", json_object_new_int(lun));
+    return reply;
+}
+
+static struct json_object *run_resize(struct command_context *context, struct json_object *command)
+{
+    char why[HV_OPTION_WHY_BYTES];
+    uint64_t bytes;
+    unsigned lun;
+
+    if (get_lun(command, &lun, why) || get_bytes(command, &bytes, why) ||
+        controller_resize(context->controller, lun, bytes, why))
+        return reply_error(why);
+    return reply_ok();
+}
+
+static struct json_object *run_offer(struct command_context *context)
+{
+    char why[HV_OPTION_WHY_BYTES];
+
+    return controller_offer(context->controller, why) ? reply_error(why) : reply_ok();
+}
+
+/** detach and rescind: answered when the last request in flight is done. */
+static struct json_object *run_slow(struct command_context *context, struct json_object *command,
+                                    bool detach, void (*done)(void *arg, struct json_object *reply),
+                                    void *arg)
+{
+    char why[HV_OPTION_WHY_BYTES];
+    struct pending *pending = malloc(sizeof(*pending));
+    unsigned lun = 0;
+    int err;
+
+    if (!pending)
+        return reply_error("out of memory");
+    *pending = (struct pending){.done = done, .arg = arg};
+    if (!detach)
+        err = controller_rescind(context->controller, pending_done, pending, why);
+    else if (!(err = get_lun(command, &lun, why)))
+        err = controller_detach(context->controller, lun, pending_done, pending, why);
+    if (!err)
+        return NULL;
+    free(pending);
+    return reply_error(why);
+}
+
+static struct json_object *run_parsed(struct command_context *context, struct json_object *command,
+                                      void (*done)(void *arg, struct json_object *reply), void *arg)
+{
+    struct json_object *name;
+    const char *text;
+
+    if (!json_object_is_type(command, json_type_object) ||
+        !json_object_object_get_ex(command, "command", &name))
+        return reply_error("allowed: {\"command\":NAME,...}, NAME: " COMMANDS);
+    text = json_object_get_string(name);
+    if (!strcmp(text, "status"))
+        return run_status(context);
+    if (!strcmp(text, "stats"))
+        return run_stats(context);
+    if (!strcmp(text, "attach"))
+        return run_attach(context, command);
+    if (!strcmp(text, "resize"))
+        return run_resize(context, command);
+    if (!strcmp(text, "offer"))
+        return run_offer(context);
+    if (!strcmp(text, "detach") || !strcmp(text, "rescind"))
+        return run_slow(context, command, text[0] == 'd', done, arg);
+    if (!strcmp(text, "shutdown")) {
+        *context->stop = true;
+        return reply_ok();
+    }
+    return reply_error("the command is not known; allowed: " COMMANDS);
+}
+
+struct json_object *command_run(struct command_context *context, const char *line,
+                                void (*done)(void *arg, struct json_object *reply), void *arg)
+{
+    enum json_tokener_error error = json_tokener_success;
+    struct json_object *command = json_tokener_parse_verbose(line, &error), *reply;
+
+    if (error != json_tokener_success) {
+        (void)json_object_put(command);
+        return reply_error(json_tokener_error_desc(error));
+    }
+    reply = run_parsed(context, command, done, arg);
+    (void)json_object_put(command);
+    return reply;
+}
