@@ -160,7 +160,7 @@ static int connect_path(struct hv_sock *sock, const char *path)
                sizeof(address.sun_path) - 1);
         return -EINVAL;
     }
-    strcpy(address.sun_path, path);
+    memcpy(address.sun_path, path, strlen(path) + 1);
     sock->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (sock->fd < 0)
         return -errno;
