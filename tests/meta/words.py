@@ -14,7 +14,7 @@ RULES = [
     (re.compile(r"[ \t]+$"), "blanks at the end of the line", None),
     (re.compile(r"\t"), "a tab", (".c", ".h", ".py", ".cmake")),
     (re.compile(r"\r"), "a carriage return", None),
-    (re.compile(r"\b(u?sleep|nanosleep)\s*\("), "sleeping is no synchronisation", (".c", ".h")),
+    (re.compile(r"\b(u?sleep|nanosleep)\("), "sleeping is no synchronisation", (".c", ".h")),
     (re.compile(r"\btime\.sleep\s*\("), "sleeping is no synchronisation: wait for what happens", (".py",)),
 ]
 
