@@ -118,7 +118,7 @@ static void test_long_path(void)
 static void test_nobody_listens(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char folder[] = "/tmp/vmbus-XXXXXX", text[64];
+    char folder[] = "/tmp/vmbus-XXXXXX", text[128];
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     struct hv_vmbus *bus = NULL;
 
