@@ -129,7 +129,8 @@ function(hv_add_library name)
     EXPORT_NAME ${name} HV_PUBLIC_HEADERS "${L_HEADERS}"
     LINK_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${L_MAP})
   target_link_options(${name}_shared PRIVATE
-    LINKER:--version-script=${CMAKE_CURRENT_SOURCE_DIR}/${L_MAP} LINKER:-Bsymbolic-functions)
+    LINKER:--version-script=${CMAKE_CURRENT_SOURCE_DIR}/${L_MAP} LINKER:-Bsymbolic-functions
+    $<$<NOT:$<BOOL:${HV_BUILD_FUZZ}>>:LINKER:-z,defs>) # clang leaves sanitizer symbols to the program
   install(TARGETS ${name}_shared ${name}_static EXPORT libvmbus
     LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT libraries
     ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
