@@ -117,8 +117,6 @@ static struct hv_host_channel *create_channel(struct hv_host_guest *guest,
     channel->ops = device->ops;
     channel->device_ctx = device->ctx;
     channel->poll = device->ops.poll;
-    channel->class_id = device->opts.class_id;
-    channel->instance_id = device->opts.instance_id;
     channel->index = index;
     channel->max_sub_channels = device->opts.max_sub_channels;
     channel->relid = take_relid(guest);
