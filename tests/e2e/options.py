@@ -93,7 +93,7 @@ class Images(harness.Case):
                 self.assertFalse(os.path.exists(self.path("s")), "no export before the image is good")
 
     def test_missing(self):
-        self.bad(self.path("none.img"), "none.img", "No such file")
+        self.bad(self.path("none.img"), "none.img", "no such image", "size")
 
     def test_created_when_asked(self):
         server = self.daemon(emulate=f"disk={self.path('new.img')},size=16M")
