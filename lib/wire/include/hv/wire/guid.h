@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * GUID as it crosses the wire: u32, u16, u16 little-endian, then 8 bytes in order.
- * Source: docs/wire.md "GUIDs" (reference: vmbus section 2).
+ * Source: docs/wire.md "GUIDs".
  */
 #ifndef HV_WIRE_GUID_H
 #define HV_WIRE_GUID_H
@@ -26,7 +26,7 @@ static_assert(sizeof(struct hv_guid) == 16, "GUID on the wire");
        (uint8_t)((c) & 0xff), (uint8_t)(((c) >> 8) & 0xff),                                         \
        (d0), (d1), (d2), (d3), (d4), (d5), (d6), (d7) }}
 
-/* Device classes (reference: vmbus section 6). */
+/* Device classes. */
 #define HV_CLASS_SCSI    HV_GUID_INIT(0xba6163d9u, 0x04a1u, 0x4d29u, 0xb6, 0x05, 0x72, 0xe2, 0xff, 0xb1, 0xdc, 0x7f)
 #define HV_CLASS_IDE     HV_GUID_INIT(0x32412632u, 0x86cbu, 0x44a2u, 0x9b, 0x5c, 0x50, 0xd1, 0x41, 0x73, 0x54, 0xf5)
 #define HV_CLASS_FC      HV_GUID_INIT(0x2f9bcc4au, 0x0069u, 0x4af3u, 0xb7, 0x6b, 0x6f, 0xd0, 0xbe, 0x52, 0x8c, 0xda)

@@ -2,7 +2,7 @@
 /*
  * VMBus control messages.  Every message starts with u32 type, u32 zero; G = the guest sends it, H = the host.
  * At most HV_MESSAGE_MAX_BYTES long (payload of one SynIC message slot).
- * Source: docs/wire.md "Control messages" (reference: vmbus section 2).
+ * Source: docs/wire.md "Control messages".
  */
 #ifndef HV_WIRE_MESSAGE_H
 #define HV_WIRE_MESSAGE_H

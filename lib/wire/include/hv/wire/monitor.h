@@ -9,7 +9,7 @@
  *   0x440 parameter[4][32]
  *
  * Monitor id 0..127: group = id / 32, bit = id % 32.  Signal = atomic OR of the bit into pending.
- * Source: docs/wire.md "Monitor page" (reference: vmbus section 3.2).
+ * Source: docs/wire.md "Monitor page".
  */
 #ifndef HV_WIRE_MONITOR_H
 #define HV_WIRE_MONITOR_H

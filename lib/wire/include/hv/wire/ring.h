@@ -19,7 +19,7 @@
  * EMPTY: equal indexes, so at least 8 bytes always stay free.
  * TRUST: what the peer writes may change at any moment.  Load once, check the copy, use the copy.
  * ORDER: the producer stores write_index after the packet (release); the consumer loads it first (acquire).
- * Source: docs/wire.md "Ring" (reference: vmbus sections 1.1 and 1.3).
+ * Source: docs/wire.md "Ring".
  */
 #ifndef HV_WIRE_RING_H
 #define HV_WIRE_RING_H

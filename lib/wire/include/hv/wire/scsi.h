@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * SCSI numbers used by both ends: operation codes, status, sense.  Fields inside CDBs and data are big-endian.
- * Source: docs/wire.md "SCSI" (reference: storvsc section 4; T10 SPC-4, SBC-3).
+ * Source: docs/wire.md "SCSI"; T10 SPC-4, SBC-3.
  */
 #ifndef HV_WIRE_SCSI_H
 #define HV_WIRE_SCSI_H

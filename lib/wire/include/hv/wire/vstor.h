@@ -7,7 +7,7 @@
  * Revision 1 (before 5.1): packet 48, SCSI request 36, sense 18 bytes.
  * Revision 2 (from 5.1):   packet 64, SCSI request 52, sense 20 bytes.
  * A VSP answers with as many bytes as it received, padded with zeroes or cut.
- * Source: docs/wire.md "vstor" (reference: storvsc section 1).
+ * Source: docs/wire.md "vstor".
  */
 #ifndef HV_WIRE_VSTOR_H
 #define HV_WIRE_VSTOR_H
@@ -169,7 +169,7 @@ static_assert(offsetof(struct hv_vstor_packet, srb) == 12, "payload");
 #define HV_SRB_FLAG_DATA_OUT               0x00000080u
 #define HV_SRB_FLAG_NO_QUEUE_FREEZE        0x00000100u
 
-/* NTSTATUS of the vstor header (reference: storvsc section 1.7). */
+/* NTSTATUS of the vstor header. */
 #define HV_NTSTATUS_SUCCESS           0x00000000u
 #define HV_NTSTATUS_BUSY              0x80000011u
 #define HV_NTSTATUS_OVERRUN           0x80000005u
