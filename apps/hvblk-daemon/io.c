@@ -4,15 +4,17 @@
 #include <errno.h>
 #include <stdlib.h>
 
-int io_pool_init(struct io_pool *pool, uint32_t count)
+int io_pool_init(struct io_pool *pool, uint32_t count, struct nbd_engine *engine)
 {
     struct io *all = calloc(count, sizeof(*all));
 
     if (!all)
         return -ENOMEM;
     *pool = (struct io_pool){.all = all, .count = count};
-    for (uint32_t i = count; i-- > 0;)
+    for (uint32_t i = count; i-- > 0;) {
+        all[i].engine = engine;
         io_give(pool, &all[i]);
+    }
     return 0;
 }
 

@@ -17,6 +17,7 @@
 #include "nbd_wire.h"
 
 struct nbd_conn;
+struct nbd_engine;
 
 #define IO_PARTS_MAX    8u                         /* chunks of one READ reply */
 #define IO_HEADER_BYTES (IO_PARTS_MAX * (32 + 12)) /* largest header of a chunk: extended hole */
@@ -38,9 +39,10 @@ struct io_part {
 
 struct io {
     struct hv_storvsc_request request;
-    struct io *next;       /* free list, waiting list or output queue */
-    struct nbd_conn *conn; /* NULL: nobody waits for it any more */
-    uint64_t cookie;       /* as the client wrote it */
+    struct io *next;           /* free list, waiting list or output queue */
+    struct nbd_engine *engine; /* whose it is, always */
+    struct nbd_conn *conn;     /* NULL: nobody waits for it any more */
+    uint64_t cookie;           /* as the client wrote it */
     uint64_t offset;
     uint64_t length;
     uint64_t start_ns;
@@ -66,7 +68,7 @@ struct io_pool {
     uint32_t count, free_count;
 };
 
-int io_pool_init(struct io_pool *pool, uint32_t count);
+int io_pool_init(struct io_pool *pool, uint32_t count, struct nbd_engine *engine);
 void io_pool_fini(struct io_pool *pool);
 /** Last in first out, so that a few stay warm.  Keeps `reserve` of them back; NULL = not now. */
 struct io *io_take(struct io_pool *pool, uint32_t reserve);
