@@ -36,7 +36,7 @@ struct machine {
     struct hv_storvsp *storvsp;
     struct hv_disk *disks[MACHINE_LUNS_MAX];
     struct guest guests[GUESTS_MAX];
-    int last_socket; /* another descriptor of the newest guest's host end */
+    int last_socket; /* the newest guest's end; the bus owns it */
     bool withdrawn;
 
     pthread_t control;
@@ -411,10 +411,7 @@ struct hv_vmbus *machine_bus(struct machine *m)
     int fds[2];
 
     must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) == 0, "socketpair");
-    if (m->last_socket >= 0)
-        (void)close(m->last_socket);
-    m->last_socket = dup(fds[0]);
-    must(m->last_socket >= 0, "dup");
+    m->last_socket = fds[1];
     job.fd = fds[0];
     machine_run(m, do_adopt, &job);
     opts.log = machine_log(m);
@@ -460,8 +457,6 @@ void machine_stop(struct machine *m)
     ring(m->wake_fd);
     (void)pthread_join(m->control, NULL);
     do_destroy_host(m);
-    if (m->last_socket >= 0)
-        (void)close(m->last_socket);
     (void)close(m->wake_fd);
     pthread_mutex_destroy(&m->lock);
     pthread_mutex_destroy(&m->log_lock);

@@ -34,7 +34,7 @@ void machine_stop(struct machine *machine);
 
 /** Connect another guest. */
 struct hv_vmbus *machine_bus(struct machine *machine);
-/** The newest guest's host dies: its socket is shut down, as when the process is killed. */
+/** The newest guest loses its host, and the host its guest: the socket is shut down, as when a process is killed. */
 void machine_cut(struct machine *machine);
 
 /** Run in the host's control thread and wait for the end of it. */

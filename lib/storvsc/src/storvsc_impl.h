@@ -5,7 +5,8 @@
  *   storvsc.c    the controller's life: open, close, reopen       (control thread)
  *   handshake.c  version, properties, sub-channels                (control thread)
  *   queue.c      submit, poll, sleep; timers                      (owner of the queue)
- *   slot.c       commands in flight: ids, sending, completions    (owner)
+ *   slot.c       commands in flight: ids, sending                 (owner)
+ *   answer.c     what the host sends, checked                     (owner)
  *   sgl.c        page rule, bounce pages                          (owner)
  *   block.c      request -> command; single commands              (owner)
  *   parts.c      requests of several commands                     (owner)
@@ -126,8 +127,6 @@ struct hv_storvsc_queue {
     struct hv_storvsc_stats stats;
 };
 
-struct hv_storvsc_scan;
-
 struct hv_storvsc_event_entry {
     enum hv_storvsc_event event;
     bool has_lun;
@@ -196,13 +195,19 @@ void hv_storvsc_slot_retry(struct hv_storvsc_queue *queue, struct hv_storvsc_slo
 /** The host has let go of the slot: release it and tell its request. */
 void hv_storvsc_slot_finish(struct hv_storvsc_queue *queue, struct hv_storvsc_slot *slot,
                             const struct hv_storvsc_result *result);
-/** One packet of the host.  0, or -EPROTO: it broke the rules and the queue is dead. */
-int hv_storvsc_packet(struct hv_storvsc_queue *queue, const struct hv_packet *packet);
+/** Give a slot, its bounce pages and its tag back. */
+void hv_storvsc_slot_put(struct hv_storvsc_queue *queue, struct hv_storvsc_slot *slot);
 /** The channel is closed: everything in flight completes with `error`. */
 void hv_storvsc_slots_cancel(struct hv_storvsc_queue *queue, int error);
+
 /** A request of the caller is over: count it, call back. */
 void hv_storvsc_request_done(struct hv_storvsc_queue *queue, struct hv_storvsc_request *request,
                              const struct hv_storvsc_result *result);
+
+/* ---- answer.c ---- */
+
+/** One packet of the host.  0, or -EPROTO: it broke the rules and the queue is dead. */
+int hv_storvsc_packet(struct hv_storvsc_queue *queue, const struct hv_packet *packet);
 
 /* ---- queue.c ---- */
 
