@@ -108,7 +108,7 @@ int hv_disk_create(const struct hv_disk_opts *opts, char why[HV_DISK_WHY_BYTES],
     disk->max_transfer_bytes = HV_SCSI_TRANSFER_MAX;
     err = open_store(disk, &o, why);
     if (!err) {
-        err = hv_disk_set_identity(disk, o.serial, o.path);
+        err = hv_disk_set_identity(disk, o.serial, o.store == HV_DISK_FILE ? o.path : NULL);
         if (err)
             hv_disk_why(why, "%s: %s", o.path, strerror(-err));
     }
