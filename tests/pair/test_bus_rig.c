@@ -32,7 +32,6 @@ struct echo_channel {
     struct hv_packet packet; /* peeked, not answered */
     bool have;
     bool closing;
-    unsigned polls_left;
 };
 
 static int echo_open(void *ctx, struct hv_host_channel *channel, const void *user_data,
@@ -100,9 +99,10 @@ static int echo_poll(void *ctx)
 
     atomic_store_explicit(&e->echo->last_thread, (unsigned)pthread_self() >> 4,
                           memory_order_relaxed);
+    atomic_fetch_add_explicit(&e->echo->polls, 1, memory_order_relaxed);
     if (e->closing) {
-        if (e->polls_left--)
-            return 1;
+        if (atomic_load(&e->echo->hold_close))
+            return 1; /* keeps the worker awake until it is allowed */
         atomic_fetch_sub(&e->echo->open_channels, 1);
         atomic_fetch_add(&e->echo->closed, 1);
         hv_host_channel_closed(e->channel);
@@ -134,7 +134,6 @@ static void echo_close(void *ctx)
     hv_host_channel_get_stats(e->channel, &stats);
     atomic_store(&e->echo->wakeups, (unsigned)stats.wakeups);
     e->closing = true;
-    e->polls_left = atomic_load(&e->echo->slow_close);
 }
 
 static void echo_guest_gone(void *ctx, uint32_t guest_id)

@@ -45,7 +45,8 @@ struct echo {
     atomic_uint closed;
     atomic_uint guests_gone;
     atomic_uint wakeups;    /* of the channel closed last */
-    atomic_uint slow_close; /* polls before a close is answered */
+    atomic_bool hold_close; /* while set, closes are not answered */
+    atomic_ullong polls;
     atomic_ullong packets;
     atomic_uint last_thread; /* hash of the worker that polled last */
     atomic_bool gone;
