@@ -140,13 +140,13 @@ class Case(unittest.TestCase):
         self.programs.append(started)
         return started
 
-    def image(self, name="disk.img", size=64 * MIB, data=None):
-        """A new image: `data`, else sparse."""
+    def image(self, name="disk.img", size=None, data=b""):
+        """A new image: `data`, then zeroes up to `size`, which is 64 MiB when neither is said."""
         path = self.path(name)
         with open(path, "wb") as file:
-            if data is not None:
-                file.write(data)
-                size = max(size or 0, len(data))
+            file.write(data)
+            if size is None:
+                size = len(data) or 64 * MIB
             file.truncate(size)
         return path
 

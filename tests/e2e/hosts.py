@@ -93,13 +93,16 @@ class Hosts(harness.Case):
         self.assertEqual(host.stop(), 0, host.output())
 
     def test_resize(self):
+        """As with any SCSI disk the news come with the next command: a unit attention, then the new size."""
         host = self.controlled(self.image(size=8 * MIB))
         server = self.daemon("--device", host.address)
         self.assertTrue(host.control("resize", lun=0, bytes=12 * MIB)["ok"])
+        self.assertEqual(self.client(server).do(rawnbd.READ, 0, 512), 0)
         harness.until(lambda: self.size_of(server, b"") == 12 * MIB, "grown")
         client = self.client(server)
         self.assertEqual(client.do(rawnbd.WRITE, 12 * MIB - 4096, 4096, b"e" * 4096), 0)
         self.assertTrue(host.control("resize", lun=0, bytes="4M")["ok"])
+        self.assertEqual(client.do(rawnbd.READ, 0, 512), 0)
         harness.until(lambda: self.size_of(server, b"") == 4 * MIB, "shrunk")
         client = self.client(server)
         self.assertEqual(client.do(rawnbd.READ, 4 * MIB, 4096), rawnbd.EINVAL)

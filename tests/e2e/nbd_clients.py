@@ -101,7 +101,6 @@ class Library(harness.Case):
         if export is not None:
             handle.set_export_name(export)
         handle.connect_unix(server.socket)
-        self.addCleanup(handle.close)
         return handle
 
     def test_negotiated(self):

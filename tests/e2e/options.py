@@ -40,7 +40,7 @@ class Options(harness.Case):
             ("unknown word", ["--emulate", "disk=mem:1M,colour=red", *export], "colour"),
             ("bad block", ["--emulate", "disk=mem:1M,block=1000", *export], "1000", "512", "4096"),
             ("bad size", ["--emulate", "disk=mem:banana", *export], "banana"),
-            ("size of nothing", ["--emulate", "disk=mem:0", *export], "mem:0"),
+            ("size of nothing", ["--emulate", "disk=mem:0", *export], "--emulate", "0 is not allowed"),
             ("size beyond 64 bits", ["--emulate", "disk=null:99999999999999999999", *export], "99999999999999999999"),
             ("no LUN", ["--emulate", "disk=mem:1M,luns=0", *export], "luns", "64"),
             ("too many LUNs", ["--emulate", "disk=mem:1M,luns=65", *export], "65", "64"),
