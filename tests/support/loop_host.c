@@ -349,7 +349,8 @@ ssize_t hv_host_channel_map_gpa(struct hv_host_channel *channel, const struct hv
             return -EFAULT;
         if (n == max)
             return -ENOBUFS;
-        iov[n].iov_base = channel->loop->memory + (pfn[i] - LOOP_FIRST_PFN) * HV_PAGE_BYTES + offset;
+        iov[n].iov_base =
+            channel->loop->memory + (pfn[i] - LOOP_FIRST_PFN) * HV_PAGE_BYTES + offset;
         iov[n++].iov_len = bytes;
         left -= bytes;
         offset = 0;
