@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A host that breaks the rules: the bus is dead afterwards, nothing is leaked, and the reason is in the log. */
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "suite.h"
@@ -118,6 +120,9 @@ static const struct {
      0,
      "message of wrong length",
      {5, 0, 0, 0, 28, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff}},
+    {"rescind with descriptor", WITH_DEVICE, 28, 1, "brings none", {5, 0, 0, 0,  28, 0, 0, 0, 0,
+                                                                    0, 0, 0, 12, 0,  0, 0, 2, 0,
+                                                                    0, 0, 0, 0,  0,  0, 1}},
     {"three descriptors",
      WITH_DEVICE,
      28,
@@ -453,10 +458,47 @@ static void test_too_many_offers(void)
     CU_ASSERT_EQUAL(peer_count_fds(), open_before);
 }
 
+/** Sends messages that nobody asked for until the guest hangs up. */
+static void *talk(void *arg)
+{
+    const struct {
+        struct hv_sock_message head;
+        struct hv_msg_header message;
+    } frame = {
+        .head = {.hdr = {HV_SOCK_MESSAGE, 0, sizeof(frame)}, .payload_bytes = 8},
+        .message.type = HV_MSG_UNLOAD_COMPLETE,
+    };
+    const struct peer *peer = arg;
+
+    while (send(peer->fd, &frame, sizeof(frame), MSG_NOSIGNAL) > 0)
+        ;
+    return NULL;
+}
+
+/** A host that talks without end and never answers: the wait ends all the same, and so does a poll. */
+static void test_talks_without_end(void)
+{
+    struct hv_channel *channel = NULL;
+    pthread_t thread;
+    struct peer peer;
+
+    peer_init(&peer);
+    peer.timeout_ms = PEER_TIMEOUT_MS;
+    peer_open_device(&peer, -1);
+    CU_ASSERT_EQUAL(pthread_create(&thread, NULL, talk, &peer), 0);
+    CU_ASSERT_EQUAL(hv_vmbus_poll(peer.bus), 0);
+    CU_ASSERT_EQUAL(hv_channel_open(peer.bus, &peer_instance, 0, NULL, &channel), -ETIMEDOUT);
+    hv_vmbus_close(peer.bus);
+    peer.bus = NULL;
+    CU_ASSERT_EQUAL(pthread_join(thread, NULL), 0);
+    peer_fini(&peer);
+}
+
 static const struct hv_test_case cases[] = {
-    {"malformed frames", test_frames},         {"malformed messages", test_messages},
-    {"rescinded twice", test_rescinded_twice}, {"harmless surprises", test_harmless},
-    {"malformed offers", test_offers},         {"too many offers", test_too_many_offers},
+    {"talks without end", test_talks_without_end}, {"malformed frames", test_frames},
+    {"malformed messages", test_messages},         {"rescinded twice", test_rescinded_twice},
+    {"harmless surprises", test_harmless},         {"malformed offers", test_offers},
+    {"too many offers", test_too_many_offers},
 };
 
 int main(int argc, char **argv)

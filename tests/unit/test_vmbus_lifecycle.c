@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -347,6 +348,55 @@ static void test_signal_never_blocks(void)
     CU_ASSERT(WIFEXITED(status) && !WEXITSTATUS(status));
 }
 
+/** The host hangs up, and the guest notices when it sends: the reason is waiting in its receive buffer. */
+static void test_gone_while_sending(void)
+{
+    struct hv_channel *channel = NULL;
+    struct peer peer;
+    int pair[2];
+
+    peer_init(&peer);
+    peer_open_device(&peer, -1);
+    peer_words(&peer, 2, (const uint32_t[]){99, 0}); /* something before it */
+    peer_goodbye(&peer, "power cut");
+    CU_ASSERT_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+    CU_ASSERT_EQUAL(dup2(pair[0], peer.fd), peer.fd); /* closes the host's end */
+    close(pair[0]);
+    close(pair[1]);
+    CU_ASSERT_EQUAL(hv_channel_open(peer.bus, &peer_instance, 0, NULL, &channel), -ENODEV);
+    CU_ASSERT(strstr(peer.log, "host lost: it says: power cut") != NULL);
+    CU_ASSERT_EQUAL(hv_vmbus_poll(peer.bus), -ENODEV);
+    CU_ASSERT_EQUAL(peer.events[HV_VMBUS_HOST_GONE], 1);
+    peer_fini(&peer);
+}
+
+/** A host that does not read: sending ends by time, and what can wait is sent by a later poll. */
+static void test_host_does_not_read(void)
+{
+    struct hv_channel_opts opts = HV_CHANNEL_OPTS_INIT;
+    struct hv_channel *channel = NULL;
+    struct peer peer;
+
+    peer_init(&peer);
+    peer.timeout_ms = PEER_TIMEOUT_MS;
+    peer_open_device(&peer, -1);
+    peer_memory_result(&peer, PEER_FIRST_PFN, 0);
+    opts.out_bytes = 8000 * 4096; /* page list of 286 frames, more than the socket holds */
+    opts.in_bytes = 0x2000;
+    CU_ASSERT_EQUAL(hv_channel_open(peer.bus, &peer_instance, 0, &opts, &channel), -ETIMEDOUT);
+    peer_rescind(&peer, 1);
+    CU_ASSERT_EQUAL(hv_vmbus_poll(peer.bus), 0);
+    CU_ASSERT_EQUAL(peer.events[HV_VMBUS_DEVICE_REMOVED], 1);
+    CU_ASSERT(peer_readable(hv_vmbus_fd(peer.bus))); /* the relid is still to be given back */
+    peer_skip(&peer);
+    CU_ASSERT_EQUAL(hv_vmbus_poll(peer.bus), 0);
+    CU_ASSERT(released(&peer, 1));
+    CU_ASSERT(nothing_said(&peer));
+    (void)hv_vmbus_poll(peer.bus);
+    CU_ASSERT(!peer_readable(hv_vmbus_fd(peer.bus)));
+    peer_fini(&peer);
+}
+
 /* ---- Target processor ---- */
 
 static void test_target(void)
@@ -400,6 +450,8 @@ static const struct hv_test_case cases[] = {
     {"host gone", test_host_gone},
     {"not torn down", test_not_torn_down},
     {"signals never block", test_signal_never_blocks},
+    {"gone while sending", test_gone_while_sending},
+    {"host does not read", test_host_does_not_read},
     {"target processor", test_target},
 };
 
