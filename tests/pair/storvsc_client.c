@@ -96,15 +96,19 @@ void client_io_init(struct client_io *io, enum hv_storvsc_op op, uint64_t lba, u
     io->request.arg = io;
 }
 
-static void nap(struct hv_storvsc_queue *queue, unsigned limit_ms)
+/* Control thread and owner of the queue in one: sleep on both. */
+static void nap(struct client *c, struct hv_storvsc_queue *queue, unsigned limit_ms)
 {
-    struct pollfd fd = {.fd = hv_storvsc_queue_fd(queue), .events = POLLIN};
+    struct pollfd fds[2] = {
+        {.fd = hv_storvsc_queue_fd(queue), .events = POLLIN},
+        {.fd = hv_vmbus_fd(c->bus), .events = POLLIN},
+    };
     int ms = hv_storvsc_next_deadline_ms(queue);
 
     if (ms < 0 || (unsigned)ms > limit_ms)
         ms = (int)limit_ms;
     if (!hv_storvsc_arm(queue))
-        (void)poll(&fd, 1, ms);
+        (void)poll(fds, 2, ms);
     hv_storvsc_disarm(queue);
 }
 
@@ -116,7 +120,7 @@ int client_submit(struct client *c, uint16_t queue, struct client_io *io)
 
     while ((rc = hv_storvsc_submit(q, &io->request)) == -EAGAIN && now_ms() < end)
         if (hv_storvsc_poll(q) == 0)
-            nap(q, 100);
+            nap(c, q, 100);
     return rc;
 }
 
@@ -133,7 +137,7 @@ bool client_wait(struct client *c, uint16_t queue, const struct client_io *io, u
             break;
         (void)hv_vmbus_poll(c->bus);
         if (rc == 0 && !io->done_count)
-            nap(q, (unsigned)(end - now));
+            nap(c, q, (unsigned)(end - now));
     }
     return io->done_count == 1;
 }
@@ -166,6 +170,6 @@ const struct client_event *client_wait_event(struct client *c, enum hv_storvsc_e
         rc = hv_storvsc_poll(q);
         (void)hv_vmbus_poll(c->bus);
         if (rc == 0 && seen == c->event_count)
-            nap(q, (unsigned)(end - now));
+            nap(c, q, (unsigned)(end - now));
     }
 }

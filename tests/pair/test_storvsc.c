@@ -317,7 +317,8 @@ static void test_submit_from_callback(void)
     }
     CU_ASSERT_EQUAL(hv_storvsc_in_flight(chain.queue), MANY);
     while (hv_storvsc_in_flight(chain.queue) && !chain.error)
-        CU_ASSERT(hv_storvsc_poll(chain.queue) >= 0);
+        if (hv_storvsc_poll(chain.queue) < 0)
+            break;
     CU_ASSERT_EQUAL(chain.error, 0);
     hv_storvsc_get_stats(chain.queue, &stats);
     CU_ASSERT_EQUAL(stats.completed, MANY + 5000);
