@@ -90,3 +90,41 @@ int guest_command(struct hv_channel *channel, unsigned command, unsigned argumen
 
     return err ? err : hv_channel_flush(channel);
 }
+
+/** Poll the bus until `done`; false after 10 s without. */
+static bool wait_bus(struct hv_vmbus *bus, bool (*done)(struct hv_vmbus *bus, const void *arg),
+                     const void *arg)
+{
+    struct pollfd fd = {.fd = hv_vmbus_fd(bus), .events = POLLIN};
+
+    for (;;) {
+        if (hv_vmbus_poll(bus))
+            return false;
+        if (done(bus, arg))
+            return true;
+        if (poll(&fd, 1, 10000) <= 0)
+            return false;
+    }
+}
+
+static bool has_devices(struct hv_vmbus *bus, const void *arg)
+{
+    struct hv_vmbus_device devices[8];
+
+    return hv_vmbus_devices(bus, devices, 8) == *(const size_t *)arg;
+}
+
+bool guest_wait_devices(struct hv_vmbus *bus, size_t count)
+{
+    return wait_bus(bus, has_devices, &count);
+}
+
+static bool has_no_subchannels(struct hv_vmbus *bus, const void *arg)
+{
+    return hv_vmbus_wait_subchannels(bus, arg, 0, 0) == 0;
+}
+
+bool guest_wait_subchannels_gone(struct hv_vmbus *bus, const struct hv_guid *instance)
+{
+    return wait_bus(bus, has_no_subchannels, instance);
+}

@@ -21,6 +21,10 @@ int guest_command(struct hv_channel *channel, unsigned command, unsigned argumen
 /** Sleep until the channel has something, or 10 s.  False = nothing came. */
 bool guest_sleep(struct hv_channel *channel);
 
+/** Poll the bus until it has so many devices; false after 10 s. */
+bool guest_wait_devices(struct hv_vmbus *bus, size_t count);
+bool guest_wait_subchannels_gone(struct hv_vmbus *bus, const struct hv_guid *instance);
+
 /** Byte `position` of the payload of packet `id`. */
 static inline uint8_t guest_pattern(uint64_t id, uint32_t position)
 {
