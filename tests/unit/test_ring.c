@@ -10,64 +10,67 @@
 
 static const struct hv_packet_desc inband = {.trans_id = 1, .type = HV_PACKET_INBAND};
 
+enum { SMALL = 4096, LARGE = 1 << 20 };
+
+static const struct {
+    const char *name;
+    uint32_t data_bytes, ext_bytes, payload_bytes;
+    int want;
+} sizes[] = {
+    {"empty packet", SMALL, 0, 0, 0},
+    {"one byte", SMALL, 0, 1, 0},
+    {"seven bytes", SMALL, 0, 7, 0},
+    {"eight bytes", SMALL, 0, 8, 0},
+    {"largest", SMALL, 0, SMALL - 8 - 24, 0},
+    {"largest, not padded", SMALL, 0, SMALL - 8 - 24 - 7, 0},
+    {"one too many", SMALL, 0, SMALL - 8 - 24 + 1, -EMSGSIZE},
+    {"whole ring", SMALL, 0, SMALL - 24, -EMSGSIZE},
+    {"payload wraps u32", SMALL, 0, UINT32_MAX, -EMSGSIZE},
+    {"payload wraps with padding", SMALL, 0, UINT32_MAX - 7, -EMSGSIZE},
+    {"extension", SMALL, 8, 8, 0},
+    {"largest extension", SMALL, SMALL - 8 - 24, 0, 0},
+    {"extension too long", SMALL, SMALL - 24, 0, -EMSGSIZE},
+    {"extension wraps u32", SMALL, UINT32_MAX - 7, 64, -EMSGSIZE},
+    {"extension of 4", SMALL, 4, 8, -EINVAL},
+    {"extension of 1", SMALL, 1, 8, -EINVAL},
+    {"largest that length8 can say", LARGE, 0, 65535 * 8 - 16, 0},
+    {"one more than length8 can say", LARGE, 0, 65535 * 8 - 16 + 1, -EMSGSIZE},
+};
+
 static void test_ring_sizes(void)
 {
-    enum { SMALL = 4096, LARGE = 1 << 20 };
-    static const struct {
-        const char *name;
-        uint32_t data_bytes, ext_bytes, payload_bytes;
-        int want;
-    } rows[] = {
-        {"empty packet", SMALL, 0, 0, 0},
-        {"one byte", SMALL, 0, 1, 0},
-        {"seven bytes", SMALL, 0, 7, 0},
-        {"eight bytes", SMALL, 0, 8, 0},
-        {"largest", SMALL, 0, SMALL - 8 - 24, 0},
-        {"largest, not padded", SMALL, 0, SMALL - 8 - 24 - 7, 0},
-        {"one too many", SMALL, 0, SMALL - 8 - 24 + 1, -EMSGSIZE},
-        {"whole ring", SMALL, 0, SMALL - 24, -EMSGSIZE},
-        {"payload wraps u32", SMALL, 0, UINT32_MAX, -EMSGSIZE},
-        {"payload wraps with padding", SMALL, 0, UINT32_MAX - 7, -EMSGSIZE},
-        {"extension", SMALL, 8, 8, 0},
-        {"largest extension", SMALL, SMALL - 8 - 24, 0, 0},
-        {"extension too long", SMALL, SMALL - 24, 0, -EMSGSIZE},
-        {"extension wraps u32", SMALL, UINT32_MAX - 7, 64, -EMSGSIZE},
-        {"extension of 4", SMALL, 4, 8, -EINVAL},
-        {"extension of 1", SMALL, 1, 8, -EINVAL},
-        {"largest that length8 can say", LARGE, 0, 65535 * 8 - 16, 0},
-        {"one more than length8 can say", LARGE, 0, 65535 * 8 - 16 + 1, -EMSGSIZE},
-    };
-
-    for (size_t i = 0; i < HV_TEST_COUNT(rows); i++) {
+    for (size_t i = 0; i < HV_TEST_COUNT(sizes); i++) {
         struct ring_pair p;
         struct hv_packet_desc desc = inband;
         struct hv_packet_slot slot = {&p, &desc};
         struct hv_packet got = {0};
         int err;
 
-        if (!ring_pair_create(&p, rows[i].data_bytes))
+        if (!ring_pair_create(&p, sizes[i].data_bytes))
             return;
-        desc.ext_bytes = rows[i].ext_bytes;
-        desc.payload_bytes = rows[i].payload_bytes;
+        desc.ext_bytes = sizes[i].ext_bytes;
+        desc.payload_bytes = sizes[i].payload_bytes;
         err = hv_ring_tx_reserve(&p.tx, &desc, &slot);
-        HV_CHECK_ROW(rows[i].name, err == rows[i].want);
-        if (rows[i].want) {
-            HV_CHECK_ROW(rows[i].name, slot.ext == &p && slot.payload == &desc);
-            HV_CHECK_ROW(rows[i].name, hv_ring_tx_free(&p.tx) == rows[i].data_bytes);
-            HV_CHECK_ROW(rows[i].name, p.tx.stats.packets == 0 && p.tx.stats.full == 0);
-            HV_CHECK_ROW(rows[i].name, !hv_ring_tx_publish(&p.tx));
+        HV_CHECK_ROW(sizes[i].name, err == sizes[i].want);
+        if (sizes[i].want) {
+            HV_CHECK_ROW(sizes[i].name, slot.ext == &p && slot.payload == &desc);
+            HV_CHECK_ROW(sizes[i].name, hv_ring_tx_free(&p.tx) == sizes[i].data_bytes);
+            HV_CHECK_ROW(sizes[i].name, p.tx.stats.packets == 0 && p.tx.stats.full == 0);
+            HV_CHECK_ROW(sizes[i].name, !hv_ring_tx_publish(&p.tx));
         } else {
-            HV_CHECK_ROW(rows[i].name, hv_ring_tx_publish(&p.tx));
-            HV_CHECK_ROW(rows[i].name, !hv_ring_rx_peek(&p.rx, &got));
-            HV_CHECK_ROW(rows[i].name, got.ext_bytes == rows[i].ext_bytes);
-            HV_CHECK_ROW(rows[i].name, got.payload_bytes == ((rows[i].payload_bytes + 7) & ~7u));
-            HV_CHECK_ROW(rows[i].name, got.payload == (const uint8_t *)got.ext + rows[i].ext_bytes);
-            HV_CHECK_ROW(rows[i].name,
+            HV_CHECK_ROW(sizes[i].name, hv_ring_tx_publish(&p.tx));
+            HV_CHECK_ROW(sizes[i].name, !hv_ring_rx_peek(&p.rx, &got));
+            HV_CHECK_ROW(sizes[i].name, got.ext_bytes == sizes[i].ext_bytes);
+            HV_CHECK_ROW(sizes[i].name, got.payload_bytes == ((sizes[i].payload_bytes + 7) & ~7u));
+            HV_CHECK_ROW(sizes[i].name,
+                         got.payload == (const uint8_t *)got.ext + sizes[i].ext_bytes);
+            HV_CHECK_ROW(sizes[i].name,
                          p.tx.stats.bytes ==
-                             hv_ring_packet_bytes(rows[i].ext_bytes, rows[i].payload_bytes));
+                             hv_ring_packet_bytes(sizes[i].ext_bytes, sizes[i].payload_bytes));
         }
-        HV_CHECK_ROW(rows[i].name, hv_ring_tx_max_bytes(&p.tx) ==
-                                       (rows[i].data_bytes == SMALL ? SMALL - 32 : 65535 * 8 - 16));
+        HV_CHECK_ROW(sizes[i].name,
+                     hv_ring_tx_max_bytes(&p.tx) ==
+                         (sizes[i].data_bytes == SMALL ? SMALL - 32 : 65535 * 8 - 16));
         ring_pair_destroy(&p);
     }
 }
@@ -244,47 +247,47 @@ static void test_ring_bad_write_index(void)
     }
 }
 
+static const struct {
+    const char *name;
+    uint16_t type, offset8, length8, flags;
+    enum hv_ring_fault want;
+} descriptors[] = {
+    {"in-band", 0x6, 2, 10, 0, 0},
+    {"in-band, completion wanted", 0x6, 2, 10, 1, 0},
+    {"completion", 0xb, 2, 10, 0, 0},
+    {"bare descriptor", 0x6, 2, 2, 0, 0},
+    {"no payload", 0x9, 10, 10, 0, 0},
+    {"transfer pages", 0x7, 3, 10, 1, 0},
+    {"type 0", 0x0, 2, 10, 0, HV_RING_FAULT_TYPE},
+    {"type 1", 0x1, 2, 10, 0, HV_RING_FAULT_TYPE},
+    {"type 5", 0x5, 2, 10, 0, HV_RING_FAULT_TYPE},
+    {"type 8", 0x8, 2, 10, 0, HV_RING_FAULT_TYPE},
+    {"type 10", 0xa, 2, 10, 0, HV_RING_FAULT_TYPE},
+    {"type 12", 0xc, 2, 10, 0, HV_RING_FAULT_TYPE},
+    {"type 32 + 6", 0x26, 2, 10, 0, HV_RING_FAULT_TYPE},
+    {"type 256 + 6", 0x106, 2, 10, 0, HV_RING_FAULT_TYPE},
+    {"type ffff", 0xffff, 2, 10, 0, HV_RING_FAULT_TYPE},
+    {"flag 2", 0x6, 2, 10, 2, HV_RING_FAULT_FLAGS},
+    {"flags 3", 0x6, 2, 10, 3, HV_RING_FAULT_FLAGS},
+    {"flag 8000", 0x6, 2, 10, 0x8000, HV_RING_FAULT_FLAGS},
+    {"offset 0", 0x6, 0, 10, 0, HV_RING_FAULT_OFFSET},
+    {"offset 1", 0x6, 1, 10, 0, HV_RING_FAULT_OFFSET},
+    {"offset behind the packet", 0x6, 11, 10, 0, HV_RING_FAULT_OFFSET},
+    {"offset ffff", 0x6, 0xffff, 10, 0, HV_RING_FAULT_OFFSET},
+    {"length 0", 0x6, 2, 0, 0, HV_RING_FAULT_OFFSET},
+    {"length 1", 0x6, 2, 1, 0, HV_RING_FAULT_OFFSET},
+    {"GPA-direct without its header", 0x9, 2, 10, 0, HV_RING_FAULT_OFFSET},
+    {"transfer pages without their header", 0x7, 2, 10, 0, HV_RING_FAULT_OFFSET},
+    {"no room for the trailer", 0x6, 2, 11, 0, HV_RING_FAULT_LENGTH},
+    {"beyond what was published", 0x6, 2, 12, 0, HV_RING_FAULT_LENGTH},
+    {"larger than the ring", 0x6, 2, 600, 0, HV_RING_FAULT_LENGTH},
+    {"length ffff", 0x6, 2, 0xffff, 0, HV_RING_FAULT_LENGTH},
+    {"all ff", 0xffff, 0xffff, 0xffff, 0xffff, HV_RING_FAULT_TYPE},
+};
+
 static void test_ring_bad_descriptor(void)
 {
-    static const struct {
-        const char *name;
-        uint16_t type, offset8, length8, flags;
-        enum hv_ring_fault want;
-    } rows[] = {
-        {"in-band", 0x6, 2, 10, 0, 0},
-        {"in-band, completion wanted", 0x6, 2, 10, 1, 0},
-        {"completion", 0xb, 2, 10, 0, 0},
-        {"bare descriptor", 0x6, 2, 2, 0, 0},
-        {"no payload", 0x9, 10, 10, 0, 0},
-        {"transfer pages", 0x7, 3, 10, 1, 0},
-        {"type 0", 0x0, 2, 10, 0, HV_RING_FAULT_TYPE},
-        {"type 1", 0x1, 2, 10, 0, HV_RING_FAULT_TYPE},
-        {"type 5", 0x5, 2, 10, 0, HV_RING_FAULT_TYPE},
-        {"type 8", 0x8, 2, 10, 0, HV_RING_FAULT_TYPE},
-        {"type 10", 0xa, 2, 10, 0, HV_RING_FAULT_TYPE},
-        {"type 12", 0xc, 2, 10, 0, HV_RING_FAULT_TYPE},
-        {"type 32 + 6", 0x26, 2, 10, 0, HV_RING_FAULT_TYPE},
-        {"type 256 + 6", 0x106, 2, 10, 0, HV_RING_FAULT_TYPE},
-        {"type ffff", 0xffff, 2, 10, 0, HV_RING_FAULT_TYPE},
-        {"flag 2", 0x6, 2, 10, 2, HV_RING_FAULT_FLAGS},
-        {"flags 3", 0x6, 2, 10, 3, HV_RING_FAULT_FLAGS},
-        {"flag 8000", 0x6, 2, 10, 0x8000, HV_RING_FAULT_FLAGS},
-        {"offset 0", 0x6, 0, 10, 0, HV_RING_FAULT_OFFSET},
-        {"offset 1", 0x6, 1, 10, 0, HV_RING_FAULT_OFFSET},
-        {"offset behind the packet", 0x6, 11, 10, 0, HV_RING_FAULT_OFFSET},
-        {"offset ffff", 0x6, 0xffff, 10, 0, HV_RING_FAULT_OFFSET},
-        {"length 0", 0x6, 2, 0, 0, HV_RING_FAULT_OFFSET},
-        {"length 1", 0x6, 2, 1, 0, HV_RING_FAULT_OFFSET},
-        {"GPA-direct without its header", 0x9, 2, 10, 0, HV_RING_FAULT_OFFSET},
-        {"transfer pages without their header", 0x7, 2, 10, 0, HV_RING_FAULT_OFFSET},
-        {"no room for the trailer", 0x6, 2, 11, 0, HV_RING_FAULT_LENGTH},
-        {"beyond what was published", 0x6, 2, 12, 0, HV_RING_FAULT_LENGTH},
-        {"larger than the ring", 0x6, 2, 600, 0, HV_RING_FAULT_LENGTH},
-        {"length ffff", 0x6, 2, 0xffff, 0, HV_RING_FAULT_LENGTH},
-        {"all ff", 0xffff, 0xffff, 0xffff, 0xffff, HV_RING_FAULT_TYPE},
-    };
-
-    for (size_t i = 0; i < HV_TEST_COUNT(rows); i++) {
+    for (size_t i = 0; i < HV_TEST_COUNT(descriptors); i++) {
         struct hv_packet got = {.trans_id = 77}, was = got;
         struct ring_pair p;
         int err;
@@ -292,19 +295,22 @@ static void test_ring_bad_descriptor(void)
         if (!ring_pair_create(&p, 4096))
             return;
         memset(p.area.data, 0, 4096);
-        ring_pair_raw(&p, 0, rows[i].type, rows[i].offset8, rows[i].length8, rows[i].flags);
+        ring_pair_raw(&p, 0, descriptors[i].type, descriptors[i].offset8, descriptors[i].length8,
+                      descriptors[i].flags);
         atomic_store(&p.area.control->write_index, 10 * 8 + 8);
         err = hv_ring_rx_peek(&p.rx, &got);
-        HV_CHECK_ROW(rows[i].name, p.rx.fault == rows[i].want);
-        if (rows[i].want) {
-            HV_CHECK_ROW(rows[i].name, err == -EPROTO && !memcmp(&got, &was, sizeof(got)));
-            ring_pair_check_rx_dead(&p, rows[i].name);
+        HV_CHECK_ROW(descriptors[i].name, p.rx.fault == descriptors[i].want);
+        if (descriptors[i].want) {
+            HV_CHECK_ROW(descriptors[i].name, err == -EPROTO && !memcmp(&got, &was, sizeof(got)));
+            ring_pair_check_rx_dead(&p, descriptors[i].name);
         } else {
-            HV_CHECK_ROW(rows[i].name, !err && got.flags == rows[i].flags);
-            HV_CHECK_ROW(rows[i].name, got.type == rows[i].type && got.trans_id == 0x1122334455);
-            HV_CHECK_ROW(rows[i].name, got.ext_bytes == rows[i].offset8 * 8u - 16);
-            HV_CHECK_ROW(rows[i].name,
-                         got.payload_bytes == (rows[i].length8 - rows[i].offset8) * 8u);
+            HV_CHECK_ROW(descriptors[i].name, !err && got.flags == descriptors[i].flags);
+            HV_CHECK_ROW(descriptors[i].name,
+                         got.type == descriptors[i].type && got.trans_id == 0x1122334455);
+            HV_CHECK_ROW(descriptors[i].name, got.ext_bytes == descriptors[i].offset8 * 8u - 16);
+            HV_CHECK_ROW(descriptors[i].name,
+                         got.payload_bytes ==
+                             (descriptors[i].length8 - descriptors[i].offset8) * 8u);
         }
         ring_pair_destroy(&p);
     }

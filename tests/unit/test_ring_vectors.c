@@ -49,10 +49,14 @@ static void check_read(const struct vector *v, struct ring_pair *p, struct hv_pa
 {
     const uint8_t *d = v->bytes;
     uint32_t ext_bytes = d[2] * 8u - 16, payload_bytes = (d[4] - d[2]) * 8u;
+    int err;
 
     memcpy(p->area.data + v->start, v->bytes, v->packet_bytes);
     atomic_store(&p->area.control->write_index, (v->start + v->packet_bytes) % 4096);
-    HV_CHECK_ROW(v->name, !hv_ring_rx_peek(&p->rx, ret_packet));
+    err = hv_ring_rx_peek(&p->rx, ret_packet);
+    HV_CHECK_ROW(v->name, !err);
+    if (err)
+        return;
     HV_CHECK_ROW(v->name, ret_packet->type == d[0] && ret_packet->flags == d[6]);
     HV_CHECK_ROW(v->name, !memcmp(&ret_packet->trans_id, d + 8, 8));
     HV_CHECK_ROW(v->name, ret_packet->ext_bytes == ext_bytes);
@@ -72,9 +76,13 @@ static void check_write(const struct vector *v, const struct hv_packet *packet, 
                                         .type = packet->type,
                                         .flags = packet->flags};
     struct hv_packet_slot slot = {0};
+    int err;
 
     memset(p->area.data, 0xee, 4096);
-    HV_CHECK_ROW(v->name, !hv_ring_tx_reserve(&p->tx, &desc, &slot));
+    err = hv_ring_tx_reserve(&p->tx, &desc, &slot);
+    HV_CHECK_ROW(v->name, !err);
+    if (err)
+        return;
     memcpy(slot.ext, v->bytes + 16, packet->ext_bytes);
     memcpy(slot.payload, v->bytes + 16 + packet->ext_bytes, packet->payload_bytes);
     (void)hv_ring_tx_publish(&p->tx);

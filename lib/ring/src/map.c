@@ -76,7 +76,7 @@ static bool ring_bytes_are_legal(uint64_t bytes)
 
 static int map_one(int fd, uint64_t offset, uint32_t ring_bytes, struct hv_ring_area *ret_area)
 {
-    struct hv_ring_area area;
+    struct hv_ring_area area = {0};
     int err = reserve_span(ring_bytes - HV_PAGE_BYTES, &area);
 
     if (err)
@@ -95,7 +95,7 @@ static int map_one(int fd, uint64_t offset, uint32_t ring_bytes, struct hv_ring_
 int hv_ring_map(int fd, uint64_t offset, uint32_t out_bytes, uint32_t in_bytes,
                 struct hv_ring_area *ret_out, struct hv_ring_area *ret_in)
 {
-    struct hv_ring_area out, in;
+    struct hv_ring_area out = {0}, in = {0};
     int err;
 
     if (!ring_bytes_are_legal(out_bytes) || !ring_bytes_are_legal(in_bytes))
@@ -146,7 +146,7 @@ static int map_runs(const struct hv_ring_area *area, const int *fds, const uint6
 int hv_ring_map_pages(const int *fds, const uint64_t *offsets, uint32_t page_count,
                       struct hv_ring_area *ret_area)
 {
-    struct hv_ring_area area;
+    struct hv_ring_area area = {0};
     int err;
 
     if (!ring_bytes_are_legal((uint64_t)page_count * HV_PAGE_BYTES))

@@ -11,12 +11,10 @@
 #ifndef HV_RING_INLINE_H
 #define HV_RING_INLINE_H
 
-#ifndef HV_RING_H
-#error "include hv/ring.h"
-#endif
-
 #include <errno.h>
 #include <string.h>
+
+#include <hv/ring.h> /* which includes this at its end */
 
 #define hv_ring_likely_(x)   __builtin_expect(!!(x), 1)
 #define hv_ring_unlikely_(x) __builtin_expect(!!(x), 0)
