@@ -113,8 +113,8 @@ static struct json_object *run_attach(struct command_context *context, struct js
 static struct json_object *run_resize(struct command_context *context, struct json_object *command)
 {
     char why[HV_OPTION_WHY_BYTES];
-    uint64_t bytes;
-    unsigned lun;
+    uint64_t bytes = 0;
+    unsigned lun = 0;
 
     if (get_lun(command, &lun, why) || get_bytes(command, &bytes, why) ||
         controller_resize(context->controller, lun, bytes, why))

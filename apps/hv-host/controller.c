@@ -173,7 +173,8 @@ static void on_gone(void *arg)
     c->withdrawing = false;
     c->waiting_count = 0;
     for (unsigned i = 0; i < count; i++)
-        c->waiting[i].done(c->waiting[i].arg);
+        if (c->waiting[i].done)
+            c->waiting[i].done(c->waiting[i].arg);
 }
 
 void controller_withdraw(struct controller *controller, void (*done)(void *arg), void *arg)
