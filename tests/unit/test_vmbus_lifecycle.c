@@ -278,16 +278,19 @@ static void test_kill(void)
 
 static void test_host_gone(void)
 {
+    const uint64_t full = UINT64_MAX - 1;
     struct hv_channel *channel = NULL;
     struct hv_dma *dma = NULL;
     struct peer peer;
 
     channel = begin(&peer);
     CU_ASSERT(!hv_channel_arm(channel));
+    CU_ASSERT_EQUAL(write(peer.signal_fd[0], &full, 8), 8); /* an owner that signals now is stuck */
     peer_end(&peer);
     CU_ASSERT(peer_readable(hv_vmbus_fd(peer.bus)));
     CU_ASSERT_EQUAL(hv_vmbus_poll(peer.bus), -ENODEV);
     CU_ASSERT_EQUAL(peer.events[HV_VMBUS_HOST_GONE], 1);
+    CU_ASSERT(!peer_readable(peer.signal_fd[0])); /* until the loss is noticed */
     CU_ASSERT(peer_readable(hv_channel_fd(channel)));
     hv_channel_disarm(channel);
     check_dead(channel, -ENODEV);

@@ -174,5 +174,8 @@ bool hv_sock_channel_drain(struct hv_channel *channel)
 
 void hv_sock_channel_wake(struct hv_channel *channel)
 {
+    /* the owner may be stuck in a write to a counter that a hostile host filled: sock_event.c */
+    if (channel->signal_fd >= 0)
+        (void)hv_event_drain(channel->signal_fd);
     hv_event_raise(channel->wait_fd);
 }

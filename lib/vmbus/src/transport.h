@@ -49,7 +49,7 @@ struct hv_transport_ops {
     void (*signal)(struct hv_channel *channel);
     /** Make wait_fd unreadable again; true when it was readable. */
     bool (*drain)(struct hv_channel *channel);
-    /** Make wait_fd readable, from the control thread. */
+    /** The channel is dead: make wait_fd readable, and get its owner out of `signal`.  Control thread. */
     void (*wake)(struct hv_channel *channel);
 
     /** Fill va, bytes and runs of `dma`.  Errors of hv_dma_alloc(). */
