@@ -31,6 +31,18 @@ static void list_append(struct buffer_list *list, struct buffer *buffer)
     list->count++;
 }
 
+static void list_prepend(struct buffer_list *list, struct buffer *buffer)
+{
+    buffer->prev = NULL;
+    buffer->next = list->first;
+    if (list->first)
+        list->first->prev = buffer;
+    else
+        list->last = buffer;
+    list->first = buffer;
+    list->count++;
+}
+
 static void list_remove(struct buffer_list *list, struct buffer *buffer)
 {
     if (buffer->prev)
@@ -159,6 +171,9 @@ void buffer_give(struct buffer_pool *pool, struct buffer *const *buffers, unsign
 
         slab->used--;
         pool->used_bytes -= class_bytes(slab->class);
-        list_append(&pool->free[slab->class], buffers[i]);
+        if (pool->warm)
+            list_prepend(&pool->free[slab->class], buffers[i]);
+        else
+            list_append(&pool->free[slab->class], buffers[i]);
     }
 }

@@ -7,8 +7,10 @@
  * each other.  Requests above 1 MiB get several buffers, all but the last of 1 MiB.  The memory of a reactor is thereby
  * bounded by its arena, whatever its clients ask for; who finds none waits.
  *
- * Buffers of a size are used first in first out, so that a peer that still has the lines of an old one in its
- * cache is not asked for them at once.  One owner thread, no locks, no allocation after init.
+ * ORDER: buffers of a size are used first in first out while a host on another CPU fills them: its cache still has the
+ * lines of the one returned last.  When the owner thread is the host, too (`warm`), the last one is the best one.
+ *
+ * One owner thread, no locks, no allocation after init.
  */
 #ifndef HVBLK_BUFFER_H
 #define HVBLK_BUFFER_H
@@ -46,6 +48,7 @@ struct buffer_pool {
     struct buffer *buffers; /* 256 for each slab */
     struct buffer_list free[BUFFER_CLASS_COUNT];
     uint64_t used_bytes;
+    bool warm; /* reuse the last one first */
 };
 
 /** @arena page aligned, stays the caller's; @bytes at least one slab.  0, -EINVAL, -ENOMEM. */

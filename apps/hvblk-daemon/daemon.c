@@ -407,7 +407,7 @@ static void serve(struct daemon *daemon)
             status_line_tick(&daemon->status_line, now_ns, &sum, daemon->device.up);
         }
         (void)sd_notify(0, "WATCHDOG=1");
-        if (daemon->stopping && now_ns - daemon->stop_ns > DRAIN_NS) {
+        if (daemon->stopping && now_ns > daemon->stop_ns + DRAIN_NS) {
             log_line(HV_LOG_WARNING, "clients did not finish in time and are cut off");
             break;
         }

@@ -43,6 +43,7 @@ enum nbd_stall {
     NBD_NOT_STALLED,
     NBD_STALL_ROOM,   /* too many requests unanswered, here or in the reactor */
     NBD_STALL_MEMORY, /* no buffers */
+    NBD_STALL_TURN,   /* enough data begun in this turn: after the next look at the device */
 };
 
 struct nbd_handshake; /* only before transmission */
@@ -55,7 +56,9 @@ struct nbd_engine {
     struct io_pool ios;
     uint32_t io_reserve; /* ios that no request may take: for replies in place of orphans */
     bool shutting_down;
-    uint64_t now_ns; /* of this turn */
+    uint64_t now_ns;     /* of this turn */
+    uint64_t turn_bytes; /* data of requests begun in this turn ... */
+    uint64_t turn_limit; /* ... and when to stop beginning more */
     struct stats *stats;
     /** Carry a checked request out; later nbd_finish(). */
     void (*start)(struct nbd_engine *engine, struct io *io);

@@ -101,7 +101,8 @@ static uint32_t memory_needed(const struct nbd_conn *conn, struct io *io)
 static bool stall(struct nbd_conn *conn, enum nbd_stall why)
 {
     conn->stall = why;
-    stats_add(&conn->engine->stats->stalls, 1);
+    if (why != NBD_STALL_TURN)
+        stats_add(&conn->engine->stats->stalls, 1);
     return false;
 }
 
@@ -116,6 +117,7 @@ static bool take_memory(struct nbd_conn *conn, struct io *io)
     if (!engine->memory_waiter || engine->memory_waiter == conn) {
         io->buffer_count = buffer_take(&engine->buffers, bytes, io->buffer);
         if (io->buffer_count) {
+            engine->turn_bytes += bytes;
             engine->memory_waiter = NULL;
             return true;
         }
@@ -150,6 +152,8 @@ bool nbd_request_begin(struct nbd_conn *conn, const struct nbd_request *request)
         nbd_conn_kill(conn, "request with an absurd payload");
         return false;
     }
+    if (engine->turn_bytes >= engine->turn_limit)
+        return stall(conn, NBD_STALL_TURN);
     io = conn->io_count < NBD_CONN_IO_MAX ? io_take(&engine->ios, engine->io_reserve) : NULL;
     if (!io)
         return stall(conn, NBD_STALL_ROOM);

@@ -151,11 +151,15 @@ static bool look(struct reactor *reactor, int timeout_ms)
     for (int i = 0; i < n; i++) {
         void *tag = events[i].data.ptr;
 
-        /* The device and the mailbox are looked at in every turn. */
-        if (tag == &reactor->mailbox || tag == &reactor->queue || tag == &reactor->worker)
-            continue;
-        reactor_socket_event(reactor, tag, events[i].events);
-        any = true;
+        if (tag == &reactor->mailbox) { /* looked at in every turn */
+        } else if (tag == &reactor->queue) {
+            reactor->queue_event = true;
+        } else if (tag == &reactor->worker) {
+            reactor->worker_event = true;
+        } else {
+            reactor_socket_event(reactor, tag, events[i].events);
+            any = true;
+        }
     }
     return any;
 }
@@ -223,17 +227,19 @@ static bool turn(struct reactor *reactor)
     bool any = false;
 
     reactor->engine.now_ns = hv_spin_clock_ns();
+    reactor->engine.turn_bytes = 0;
     if (reactor->engine.now_ns - reactor->tick_ns >= TICK_NS)
         tick(reactor);
     if (mailbox_waiting(&reactor->mailbox)) {
         handle_all(reactor);
         any = true;
     }
+    any |= reactor_socket_resume(reactor);
     any |= reactor_socket_receive(reactor);
+    any |= reactor->engine.turn_bytes != 0;
     any |= reactor_device_poll(reactor);
     if (reactor->engine.send_first)
         any |= reactor_socket_send(reactor);
-    any |= reactor_socket_resume(reactor);
     if (reactor->sweep)
         reactor_socket_sweep(reactor);
     return any;
@@ -308,6 +314,7 @@ int reactor_init(struct reactor *reactor, const struct reactor_opts *opts)
     reactor->engine.start = reactor_device_start;
     reactor->engine.owner = reactor;
     reactor->engine.io_reserve = IO_COUNT;
+    reactor->engine.turn_limit = UINT64_MAX;
     reactor->engine.now_ns = reactor->outage_ns = hv_spin_clock_ns();
     hv_spin_init(&reactor->spin, opts->poll, HV_SPIN_MAX_NS);
     ret = reactor->luns ? mailbox_init(&reactor->mailbox) : -ENOMEM;

@@ -68,8 +68,9 @@ struct reactor {
     /* device */
     bool attached;
     struct hv_storvsc_queue *queue;
-    struct hv_host_worker *worker; /* NULL: the host is elsewhere */
-    int queue_fd, worker_fd;       /* as registered with epoll; -1 = not */
+    struct hv_host_worker *worker;  /* NULL: the host is elsewhere */
+    int queue_fd, worker_fd;        /* as registered with epoll; -1 = not */
+    bool queue_event, worker_event; /* they were readable */
     struct io *wait_first, *wait_last;
     struct io *returned;   /* came back from the library while detached; control thread */
     uint64_t outage_ns;    /* since when there is no device */

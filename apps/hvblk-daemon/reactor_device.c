@@ -9,6 +9,8 @@
 #include "nbd_status.h"
 #include "reactor.h"
 
+#define TURN_BYTES_WARM (256u << 10)
+
 static struct reactor *reactor_of(const struct nbd_engine *engine)
 {
     return engine->owner;
@@ -310,6 +312,12 @@ void reactor_device_attach(struct reactor *reactor, struct hv_storvsc_queue *que
     watch(reactor, hv_storvsc_queue_fd(queue), &reactor->queue, &reactor->queue_fd);
     if (worker)
         watch(reactor, hv_host_worker_fd(worker), &reactor->worker, &reactor->worker_fd);
+    /*
+     * Data that this thread copies from the emulated disk should still be in its cache when it goes to the socket: no
+     * more than that in one turn, and the buffers used last first.  A host on a CPU of its own likes the opposite.
+     */
+    reactor->engine.turn_limit = worker ? TURN_BYTES_WARM : UINT64_MAX;
+    reactor->engine.buffers.warm = worker != NULL;
     reactor->attached = true;
     reactor->failing = false;
     (void)submit_waiting(reactor);
@@ -355,21 +363,22 @@ bool reactor_device_poll(struct reactor *reactor)
     return any || n;
 }
 
+/*
+ * With the host's worker in our own turn, nobody signals us for packets: both ends stay masked, and what others have to
+ * say (control messages, file completions) shows at the descriptors.  That saves the system calls of arming.
+ */
 bool reactor_device_arm(struct reactor *reactor)
 {
-    bool work = false;
-
-    if (reactor->attached)
-        work |= hv_storvsc_arm(reactor->queue);
-    if (reactor->worker)
-        work |= hv_host_worker_arm(reactor->worker);
-    return work;
+    return reactor->attached && !reactor->worker && hv_storvsc_arm(reactor->queue);
 }
 
 void reactor_device_disarm(struct reactor *reactor)
 {
-    if (reactor->attached)
+    if (reactor->attached && reactor->worker && reactor->queue_event)
+        (void)hv_storvsc_arm(reactor->queue); /* only an armed queue drains its descriptor */
+    if (reactor->attached && (!reactor->worker || reactor->queue_event))
         hv_storvsc_disarm(reactor->queue);
-    if (reactor->worker)
+    if (reactor->worker && reactor->worker_event)
         hv_host_worker_disarm(reactor->worker);
+    reactor->queue_event = reactor->worker_event = false;
 }
