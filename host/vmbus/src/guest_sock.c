@@ -134,6 +134,7 @@ static void send_queue(struct hv_host_sock *sock)
     int err = 0;
 
     while (!err && (queued = TAILQ_FIRST(&sock->queue))) {
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): dequeue() takes it off the list before it frees it */
         err = send_now(sock, queued->data, queued->bytes, queued->fds, queued->fd_count);
         if (err != -EAGAIN)
             dequeue(sock, queued);
@@ -374,8 +375,11 @@ static void on_hello(struct hv_host_sock *sock, const struct hv_sock_hello *hell
         hv_host_sock_reject(sock, "socket protocol version not spoken here");
         return;
     }
-    for (size_t i = 0; i < sizeof(hello->name) && hello->name[i]; i++)
-        name[i] = hello->name[i] >= ' ' && hello->name[i] <= '~' ? (char)hello->name[i] : '?';
+    memcpy(name, hello->name, sizeof(hello->name));
+    for (size_t i = 0; name[i]; i++) {
+        if (name[i] < ' ' || name[i] > '~')
+            name[i] = '?';
+    }
     sock->deadline_ns = UINT64_MAX;
     err = hv_host_guest_create(sock->host, name, &sock_ops, sock, &sock->guest);
     if (err) {

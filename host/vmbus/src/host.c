@@ -33,6 +33,11 @@ void hv_host_rewatch(struct hv_host *host, int fd, uint32_t events, struct hv_ho
     (void)epoll_ctl(host->epoll_fd, EPOLL_CTL_MOD, fd, &event); /* it is in the set */
 }
 
+void hv_host_unwatch(struct hv_host *host, int fd)
+{
+    (void)epoll_ctl(host->epoll_fd, EPOLL_CTL_DEL, fd, NULL); /* not there is as good */
+}
+
 /* ---- Kicks and work ---- */
 
 void hv_host_kick(struct hv_host *host)

@@ -114,6 +114,8 @@ struct hv_host {
 /* host.c */
 int hv_host_watch(struct hv_host *host, int fd, uint32_t events, struct hv_host_source *source);
 void hv_host_rewatch(struct hv_host *host, int fd, uint32_t events, struct hv_host_source *source);
+/** Before closing it: another process may hold a duplicate, which would keep it in the set. */
+void hv_host_unwatch(struct hv_host *host, int fd);
 /** Any thread: hv_host_poll() has something to do. */
 void hv_host_kick(struct hv_host *host);
 /** What hv_host_post() queued; takes the kick back. */

@@ -45,6 +45,7 @@ void hv_host_sock_close(struct hv_host_sock *sock)
         if (recv(sock->fd, nothing, sizeof(nothing), MSG_DONTWAIT | MSG_TRUNC) <= 0)
             break;
     }
+    hv_host_unwatch(sock->host, sock->fd);
     (void)close(sock->fd);
     sock->fd = -1;
 }
@@ -219,6 +220,7 @@ void hv_host_sock_stop_listening(struct hv_host *host)
         return;
     if (sockets->path && !lstat(sockets->path, &st) && st.st_ino == sockets->inode)
         (void)unlink(sockets->path); /* not one that somebody else has put there since */
+    hv_host_unwatch(host, sockets->listen_fd);
     (void)close(sockets->listen_fd);
     sockets->listen_fd = -1;
     free(sockets->path);
@@ -282,6 +284,7 @@ void hv_host_sock_fini(struct hv_host *host)
         return;
     hv_host_sock_stop_listening(host);
     while (!TAILQ_EMPTY(&sockets->list))
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): free_sock() takes it off the list first */
         free_sock(TAILQ_FIRST(&sockets->list));
     free(sockets);
     host->sockets = NULL;
