@@ -75,6 +75,29 @@ static void echo_command(struct echo_channel *e, uint64_t trans_id)
     }
 }
 
+/** A GPA-direct packet: add 1 to every byte it names, and answer what map_gpa() said and how many pieces it took. */
+static void echo_gpa(struct echo_channel *e)
+{
+    struct hv_packet_desc desc = {.trans_id = e->packet.trans_id,
+                                  .type = HV_PACKET_COMPLETION,
+                                  .payload_bytes = sizeof(struct echo_gpa_result)};
+    struct echo_gpa_result result = {0};
+    struct iovec iov[ECHO_GPA_PIECES];
+    struct hv_packet_slot slot;
+
+    result.pieces =
+        hv_host_channel_map_gpa(e->channel, &e->packet, iov, ECHO_GPA_PIECES, &result.bytes);
+    for (ssize_t i = 0; i < result.pieces; i++) {
+        uint8_t *bytes = iov[i].iov_base;
+
+        for (size_t at = 0; at < iov[i].iov_len; at++)
+            bytes[at]++;
+        result.sum += (uint32_t)iov[i].iov_len;
+    }
+    require(!hv_host_channel_reserve(e->channel, &desc, &slot), "room for the answer");
+    memcpy(slot.payload, &result, sizeof(result));
+}
+
 /** False when the ring to the guest is full. */
 static bool echo_answer(struct echo_channel *e)
 {
@@ -113,6 +136,8 @@ static int echo_poll(void *ctx)
         e->have = true;
         if (e->packet.trans_id & ECHO_COMMAND)
             echo_command(e, e->packet.trans_id);
+        else if (e->packet.type == HV_PACKET_GPA_DIRECT)
+            echo_gpa(e);
         else if (!echo_answer(e))
             break;
         e->have = false;

@@ -22,6 +22,14 @@
 #define ECHO_CORRUPT                       4u
 #define ECHO_COMMAND_OF(command, argument) (ECHO_COMMAND | (uint64_t)(argument) << 8 | (command))
 
+/** Answer to a GPA-direct packet. */
+#define ECHO_GPA_PIECES 8
+struct echo_gpa_result {
+    int64_t pieces; /* or the error */
+    uint32_t bytes; /* as map_gpa() says */
+    uint32_t sum;   /* of the pieces */
+};
+
 #define RIG_GUESTS_MAX 8
 #define RIG_WORKERS    3
 
