@@ -61,7 +61,7 @@ struct counter {
     struct hv_disk *disk;
     uint64_t who;
     int increments;
-    int failed;
+    _Atomic int failed;
 };
 
 static bool is_miscompare(struct scsi_result r)
@@ -132,7 +132,8 @@ struct writer {
     struct hv_scsi_command command[DEPTH];
     struct iovec iov[DEPTH];
     uint8_t *data;
-    int in_flight, written, unexpected;
+    int in_flight;
+    _Atomic int unexpected;
     bool refused;
     _Atomic int writes; /* for the other thread: it has begun */
 };
@@ -250,7 +251,7 @@ struct listener {
     uint64_t who;
     _Atomic int heard;
     _Atomic bool stop;
-    int failed;
+    _Atomic int failed;
 };
 
 static void *listen(void *arg)

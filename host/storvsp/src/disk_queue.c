@@ -147,6 +147,7 @@ void hv_disk_execute(struct hv_disk_queue *queue, struct hv_scsi_command *comman
     command->impl.offset = command->impl.length = command->impl.progress = 0;
     command->impl.buffer = NULL;
     command->impl.state = 0;
+    command->impl.io = (struct hv_store_io){0};
     command->impl.media = command->impl.exclusive = command->impl.durable = false;
     queue->in_flight++;
     begin(queue, command);

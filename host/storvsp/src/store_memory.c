@@ -40,7 +40,7 @@ static bool memory_start(struct hv_disk_queue *queue, struct hv_scsi_command *co
 {
     struct memory_store *m = queue->disk->store;
     struct hv_store_io *io = &command->impl.io;
-    uint8_t *at = m->base + io->offset;
+    uint8_t *at;
 
     io->is_durable = true; /* nothing outlives the process, and nothing is lost before */
     io->result = 0;
@@ -50,6 +50,7 @@ static bool memory_start(struct hv_disk_queue *queue, struct hv_scsi_command *co
         io->result = -EIO;
         return true;
     }
+    at = m->base + io->offset;
     if (io->op == HV_STORE_READ) {
         if (io->buffer)
             memcpy(io->buffer, at, io->length);
