@@ -7,8 +7,8 @@ import tree
 
 # Names such as NBD or GPADL keep their capitals.
 SUBJECT = re.compile(r"^[a-z0-9][a-z0-9_./, -]*: (?:[a-z0-9_\"'(-]|[A-Z][A-Z0-9_]).*[^.]$")
-# First words that tell what was done instead of what the commit does.
-NOT_IMPERATIVE = re.compile(r"^(?!(?:embed|feed|need|seed|speed|shed|string|bring|ring|ping)\b)[a-z]+(?:ed|ing)\b")
+# First words that tell what was done, or is being done, instead of what the commit does.
+NOT_IMPERATIVE = re.compile(r"^(?:add|chang|creat|fix|implement|improv|introduc|mov|remov|renam|replac|updat|us)(?:ed|ing)\b")
 # In the history already, which is not rewritten.
 PAST = ("e2e: clients, protocol, levels, load, crashes, faults, options",)
 
