@@ -240,8 +240,7 @@ static void attend(struct hv_storvsp_channel *ch)
     uint64_t kicks;
 
     /* First forget that we were kicked, then look: a kick in between is seen next time. */
-    atomic_store_explicit(&ch->kicked, false, memory_order_relaxed);
-    atomic_thread_fence(memory_order_seq_cst);
+    (void)atomic_exchange_explicit(&ch->kicked, false, memory_order_acq_rel);
     if (read(ch->event_fd, &kicks, sizeof(kicks)) < 0) {
         /* Emptied already, together with an earlier kick. */
     }
