@@ -67,7 +67,15 @@ int hv_host_channel_flush(struct hv_host_channel *channel)
 
 uint32_t hv_host_channel_free_bytes(struct hv_host_channel *channel)
 {
-    return channel->serving && !channel->killed ? hv_ring_tx_free(&channel->tx) : 0;
+    uint32_t bytes;
+
+    if (!channel->serving || channel->killed)
+        return 0;
+    bytes = hv_ring_tx_free(&channel->tx);
+    /* A provider that waits for room would never find out by itself. */
+    if (channel->tx.fault)
+        (void)corrupt_ring(channel, "host-to-guest", channel->tx.fault);
+    return bytes;
 }
 
 bool hv_host_channel_want_room(struct hv_host_channel *channel, uint32_t bytes)
