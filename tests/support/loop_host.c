@@ -252,8 +252,15 @@ int hv_host_channel_flush(struct hv_host_channel *channel)
 
 uint32_t hv_host_channel_free_bytes(struct hv_host_channel *channel)
 {
+    uint32_t bytes;
+
     /* Before the open is answered there is no ring yet. */
-    return channel->open && !channel->killed ? hv_ring_tx_free(&channel->host_tx) : 0;
+    if (!channel->open || channel->killed)
+        return 0;
+    bytes = hv_ring_tx_free(&channel->host_tx);
+    if (channel->host_tx.fault)
+        hv_host_channel_kill(channel, "%s", hv_ring_fault_text(channel->host_tx.fault));
+    return bytes;
 }
 
 bool hv_host_channel_want_room(struct hv_host_channel *channel, uint32_t bytes)

@@ -361,6 +361,27 @@ static void test_full_ring_holds_back(void)
     rig_fini(&rig);
 }
 
+/** Held back, the controller still sees that the guest lies about how much it has read. */
+static void test_full_ring_and_a_lie(void)
+{
+    struct rig_srb srb = rig_command(0, HV_SCSI_TEST_UNIT_READY);
+    struct storvsp_rig rig;
+
+    rig_init(&rig, NULL, 1, 4096);
+    rig_handshake(&rig, HV_VSTOR_VERSION_6_2);
+    for (uint64_t i = 0; i < 80; i++) {
+        if (i == 40)
+            CU_ASSERT(loop_settle(rig.loop));
+        rig_send_srb(&rig, 0, i, &srb);
+    }
+    CU_ASSERT(loop_settle(rig.loop));
+    CU_ASSERT(rig.loop->channels[0].held && !rig.loop->channels[0].killed);
+    rig.loop->channels[0].to_guest.control->read_index = 4095;
+    CU_ASSERT(loop_settle(rig.loop));
+    CU_ASSERT(rig.loop->channels[0].killed);
+    rig_fini(&rig);
+}
+
 static void test_depth_is_kept(void)
 {
     struct rig_srb srb = rig_rw(false, 0, 0, 1);
@@ -395,6 +416,7 @@ int main(int argc, char **argv)
         {"reset waits for its scope", test_reset_waits_for_its_scope},
         {"resets queue up", test_resets_queue_up},
         {"full ring holds back", test_full_ring_holds_back},
+        {"full ring and a lie", test_full_ring_and_a_lie},
         {"depth is kept", test_depth_is_kept},
     };
 
