@@ -260,6 +260,41 @@ static void test_corrupt_ring(void)
     peer_fini(&peer);
 }
 
+/** The read index lies: whichever call looks at it first says so. */
+static void test_corrupt_read_index(void)
+{
+    const struct hv_packet_desc desc = {
+        .trans_id = 1, .payload_bytes = 4000, .type = HV_PACKET_INBAND};
+    struct hv_packet_slot slot;
+
+    for (unsigned how = 0; how < 3; how++) {
+        struct hv_ring_area out, in;
+        struct hv_channel *channel;
+        struct peer peer;
+        int fd;
+
+        peer_init(&peer);
+        peer_open_device(&peer, -1);
+        channel = open_nth(&peer, 1, 0, 0);
+        CU_ASSERT_EQUAL(peer_expect_memory(&peer, PEER_FIRST_PFN, 4, &fd), 0);
+        CU_ASSERT_EQUAL(hv_ring_map(fd, 0, 0x2000, 0x2000, &out, &in), 0);
+        close(fd);
+        CU_ASSERT_EQUAL(hv_channel_reserve(channel, &desc, &slot), 0);
+        CU_ASSERT_EQUAL(hv_channel_flush(channel), 0);
+        atomic_store(&out.control->read_index, 4u);
+        if (how == 0)
+            CU_ASSERT_EQUAL(hv_channel_reserve(channel, &desc, &slot), -EPROTO);
+        if (how == 1)
+            CU_ASSERT_EQUAL(hv_channel_free_bytes(channel), 0);
+        if (how == 2)
+            CU_ASSERT(hv_channel_want_room(channel, 4024));
+        check_dead(channel, -EPROTO);
+        hv_ring_unmap(&out);
+        hv_ring_unmap(&in);
+        peer_fini(&peer);
+    }
+}
+
 static void test_kill(void)
 {
     struct hv_channel *channel = NULL;
@@ -449,6 +484,7 @@ static const struct hv_test_case cases[] = {
     {"close in order", test_close_order},
     {"primary before sub-channel", test_primary_before_sub},
     {"corrupt ring", test_corrupt_ring},
+    {"corrupt read index", test_corrupt_read_index},
     {"killed by the driver", test_kill},
     {"host gone", test_host_gone},
     {"not torn down", test_not_torn_down},

@@ -217,7 +217,11 @@ void hv_channel_release(struct hv_channel *channel)
 
 uint32_t hv_channel_free_bytes(struct hv_channel *channel)
 {
-    return hv_ring_tx_free(&channel->tx);
+    uint32_t bytes = hv_ring_tx_free(&channel->tx);
+
+    if (channel->tx.fault) /* or an owner that only waits for room would wait for ever */
+        (void)ring_died(channel, channel->tx.fault);
+    return bytes;
 }
 
 uint32_t hv_channel_max_bytes(const struct hv_channel *channel)
@@ -228,6 +232,8 @@ uint32_t hv_channel_max_bytes(const struct hv_channel *channel)
 bool hv_channel_want_room(struct hv_channel *channel, uint32_t bytes)
 {
     if (status_of(channel) || hv_ring_tx_want_room(&channel->tx, bytes)) {
+        if (channel->tx.fault)
+            (void)ring_died(channel, channel->tx.fault);
         channel->wants_room = false;
         return true;
     }

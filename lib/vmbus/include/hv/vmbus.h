@@ -200,7 +200,7 @@ int hv_channel_flush(struct hv_channel *channel);
 int hv_channel_peek(struct hv_channel *channel, struct hv_packet *ret_packet);
 /** Give the space of all peeked packets back; signals the host if it waits for room. */
 void hv_channel_release(struct hv_channel *channel);
-/** Free bytes in the ring to the host. */
+/** Free bytes in the ring to the host; 0 when the channel is dead because of them, see hv_channel_status(). */
 uint32_t hv_channel_free_bytes(struct hv_channel *channel);
 /** Largest extension plus payload that one packet can carry. */
 uint32_t hv_channel_max_bytes(const struct hv_channel *channel);
