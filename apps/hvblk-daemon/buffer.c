@@ -135,8 +135,7 @@ static struct buffer *take_one(struct buffer_pool *pool, uint32_t bytes)
     return buffer;
 }
 
-unsigned buffer_take(struct buffer_pool *pool, uint32_t bytes,
-                     struct buffer *ret_buffers[BUFFER_PER_REQUEST])
+unsigned buffer_take(struct buffer_pool *pool, uint32_t bytes, struct buffer **ret_buffers)
 {
     struct buffer *taken[BUFFER_PER_REQUEST];
     unsigned count = 0, want = buffer_count(bytes);

@@ -62,11 +62,11 @@ static inline unsigned buffer_count(uint32_t bytes)
 }
 /**
  * Buffers for a request, all or none.
- * @bytes  1 .. BUFFER_PER_REQUEST MiB.
+ * @bytes        1 .. BUFFER_PER_REQUEST MiB.
+ * @ret_buffers  Room for buffer_count(bytes).
  * Returns how many were written to ret_buffers, 0 = not now.
  */
-unsigned buffer_take(struct buffer_pool *pool, uint32_t bytes,
-                     struct buffer *ret_buffers[BUFFER_PER_REQUEST]);
+unsigned buffer_take(struct buffer_pool *pool, uint32_t bytes, struct buffer **ret_buffers);
 void buffer_give(struct buffer_pool *pool, struct buffer *const *buffers, unsigned count);
 
 #endif
