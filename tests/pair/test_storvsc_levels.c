@@ -3,6 +3,7 @@
 #include "storvsc_client.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,14 @@
 #include <hv/wire/vstor.h>
 
 #define DISK_BYTES (16u << 20)
+
+/* Requests here follow each other over different channels.  ThreadSanitizer does not see that order (machine.c), and
+ * the race of two workers on a block of data would cost it a minute for each that it then suppresses. */
+#ifdef __SANITIZE_THREAD__
+#define WORKERS 1
+#else
+#define WORKERS 2
+#endif
 
 /* ---- Random requests against a model of the disk ---- */
 
@@ -125,8 +134,10 @@ static void random_io(struct client *client, unsigned rounds, uint32_t max_bytes
             int rc = random_request(&r);
 
             HV_CHECK_ROW(row, rc == 0);
-            if (rc)
+            if (rc) {
+                fprintf(stderr, "round %u: %s\n", i, strerror(-rc));
                 break;
+            }
         }
     else
         CU_FAIL("no disk or no memory");
@@ -211,7 +222,7 @@ static void test_matrix(void)
         struct client c;
 
         machine_opts_init(&mo);
-        mo.host.workers_per_guest = 2;
+        mo.host.workers_per_guest = WORKERS;
         mo.storvsp.max_version = rows[i].host_version;
         mo.storvsp.max_sub_channels = rows[i].host_sub_channels;
         mo.storvsp.max_transfer_bytes = rows[i].max_transfer_bytes;
