@@ -84,9 +84,19 @@ static void add_lun(struct nbd_rig *rig, uint64_t blocks, uint32_t block_bytes, 
 
 void nbd_rig_init(struct nbd_rig *rig, unsigned arena_mib)
 {
+    static uint8_t *arena, *disk; /* kept: fuzzing sets up thousands of rigs a second */
+    static unsigned arena_max;
+
     memset(rig, 0, sizeof(*rig));
-    rig->arena = aligned_alloc(4096, (size_t)arena_mib << 20);
-    rig->disk = calloc(1, RIG_DISK_BYTES);
+    if (arena_mib > arena_max) {
+        free(arena);
+        arena = aligned_alloc(4096, (size_t)arena_mib << 20);
+        arena_max = arena_mib;
+    }
+    if (!disk)
+        disk = malloc(RIG_DISK_BYTES);
+    rig->arena = arena;
+    rig->disk = disk;
     add_lun(rig, RIG_DISK_BYTES / 512, 512, false);
     add_lun(rig, RIG_DISK_BYTES / 4096, 4096, true);
     add_lun(rig, 8, 512, false);
@@ -97,8 +107,10 @@ void nbd_rig_init(struct nbd_rig *rig, unsigned arena_mib)
     rig->engine.start = start;
     rig->engine.owner = rig;
     rig->engine.turn_limit = UINT64_MAX;
-    if (!rig->arena || !rig->disk ||
-        buffer_pool_init(&rig->engine.buffers, rig->arena, (size_t)arena_mib << 20) ||
+    if (!rig->arena || !rig->disk)
+        abort();
+    memset(disk, 0, RIG_DISK_BYTES);
+    if (buffer_pool_init(&rig->engine.buffers, rig->arena, (size_t)arena_mib << 20) ||
         io_pool_init(&rig->engine.ios, RIG_IOS, &rig->engine))
         abort();
 }
@@ -123,8 +135,6 @@ bool nbd_rig_fini(struct nbd_rig *rig)
     }
     io_pool_fini(&rig->engine.ios);
     buffer_pool_fini(&rig->engine.buffers);
-    free(rig->arena);
-    free(rig->disk);
     return clean;
 }
 
