@@ -6,6 +6,7 @@
  */
 #include "scsi_rig.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -302,7 +303,114 @@ static void test_threads_attention(void)
     scsi_rig_close(&rig);
 }
 
+struct one {
+    struct hv_scsi_command command;
+    struct iovec iov;
+    uint8_t *data;
+    int done;
+};
+
+static void one_done(struct hv_scsi_command *command)
+{
+    struct one *one = command->arg;
+
+    one->done++;
+}
+
+/* Start, without submitting. */
+static void one_start(struct one *one, struct hv_disk_queue *queue, uint64_t who, uint8_t opcode,
+                      uint8_t flags, uint32_t bytes)
+{
+    struct hv_scsi_command *c = &one->command;
+
+    if (!one->data)
+        one->data = aligned_alloc(4096, 4096);
+    one->done = 0;
+    one->iov = (struct iovec){.iov_base = one->data, .iov_len = bytes};
+    scsi_cdb16(c->cdb, opcode, flags, 0, 1);
+    if (opcode == HV_SCSI_COMPARE_AND_WRITE)
+        c->cdb[13] = 1;
+    c->cdb_bytes = 16;
+    c->data_direction = opcode == HV_SCSI_READ_16 ? HV_VSTOR_DATA_IN : HV_VSTOR_DATA_OUT;
+    c->data_bytes = bytes;
+    c->initiator = who;
+    c->iov = &one->iov;
+    c->iov_count = 1;
+    c->done = one_done;
+    c->arg = one;
+    hv_disk_execute(queue, c);
+}
+
+static void poll_until(struct hv_disk_queue *queue, const struct one *one)
+{
+    while (!one->done) {
+        struct pollfd p = {.fd = hv_disk_queue_fd(queue), .events = POLLIN};
+
+        if (!hv_disk_queue_poll(queue))
+            (void)poll(&p, 1, -1);
+    }
+}
+
+static bool is_ready(struct hv_disk_queue *queue)
+{
+    struct pollfd p = {.fd = hv_disk_queue_fd(queue), .events = POLLIN};
+
+    return poll(&p, 1, 0) == 1;
+}
+
+/* Who wants to be alone waits for what other queues have begun; who comes then waits until that is over. */
+static void test_threads_step_by_step(void)
+{
+    struct one write = {.done = 0}, compare = {.done = 0}, second = {.done = 0}, read = {.done = 0};
+    struct hv_disk_queue *other = NULL;
+    struct scsi_rig rig;
+
+    if (open_kind(&rig, 2) || !hv_disk_is_direct(rig.disk)) {
+        fprintf(stderr, "(no O_DIRECT here: this order of events is not tested)\n");
+        scsi_rig_close(&rig);
+        return;
+    }
+    CU_ASSERT_FATAL(hv_disk_queue_create(rig.disk, 4, &other) == 0);
+    write.data = aligned_alloc(4096, 4096);
+    memset(write.data, 1, 4096);
+    compare.data = aligned_alloc(4096, 4096);
+    memset(compare.data, 1, 512);
+    memset(compare.data + 512, 2, 512);
+    second.data = aligned_alloc(4096, 4096);
+    memset(second.data, 2, 512);
+    memset(second.data + 512, 3, 512);
+    one_start(&write, other, 2, HV_SCSI_WRITE_16, 0, 512); /* begun, not submitted */
+    one_start(&compare, rig.queue, 1, HV_SCSI_COMPARE_AND_WRITE, 0, 1024);
+    for (int i = 0; i < 10; i++) {
+        hv_disk_queue_flush(rig.queue);
+        CU_ASSERT(hv_disk_queue_poll(rig.queue) == 0);
+    }
+    CU_ASSERT(!compare.done && !write.done && hv_disk_queue_in_flight(rig.queue) == 1);
+    one_start(&second, other, 2, HV_SCSI_COMPARE_AND_WRITE, 0, 1024); /* both have to wait now */
+    one_start(&read, other, 2, HV_SCSI_READ_16, 0, 512);
+    hv_disk_queue_flush(other);
+    poll_until(other, &write);
+    CU_ASSERT(is_ready(rig.queue)); /* woken by the last command of the other queue */
+    CU_ASSERT(hv_disk_queue_poll(other) == 0 && !read.done && !second.done);
+    poll_until(rig.queue, &compare);
+    CU_ASSERT(compare.command.scsi_status == HV_SCSI_STATUS_GOOD); /* it saw the write */
+    CU_ASSERT(is_ready(other)); /* and those that waited are woken */
+    poll_until(other, &second);
+    poll_until(other, &read);
+    CU_ASSERT(second.command.scsi_status == HV_SCSI_STATUS_GOOD);
+    CU_ASSERT(read.data[0] == 3 && read.data[511] == 3);
+    CU_ASSERT(!hv_disk_queue_in_flight(other) && !hv_disk_queue_in_flight(rig.queue));
+    hv_disk_queue_destroy(other);
+    scsi_rig_close(&rig);
+    (void)unlink(IMAGE);
+    free(write.data);
+    free(compare.data);
+    free(second.data);
+    free(read.data);
+}
+
 static const struct hv_test_case cases[] = {
+    {"alone, step by step", test_threads_step_by_step},
     {"COMPARE AND WRITE is atomic", test_threads_compare_and_write},
     {"PREEMPT AND ABORT leaves nothing behind", test_threads_preempt_and_abort},
     {"attentions are told once", test_threads_attention},
