@@ -142,42 +142,43 @@ static void test_reserve_register(void)
 }
 
 /* What an unregistered, a registered and the holding initiator may do, by type.  '+' allowed, '-' conflict. */
+static const struct {
+    const char *name;
+    uint8_t cdb[16];
+    uint8_t bytes;
+    uint8_t direction;
+    const char *unregistered; /* WE EA WE_RO EA_RO WE_AR EA_AR */
+    const char *registered;
+} accesses[] = {
+    {"INQUIRY", {0x12, 0, 0, 0, 36}, 6, HV_VSTOR_DATA_IN, "++++++", "++++++"},
+    {"REQUEST SENSE", {0x03, 0, 0, 0, 18}, 6, HV_VSTOR_DATA_IN, "++++++", "++++++"},
+    {"TEST UNIT READY", {0x00}, 6, HV_VSTOR_DATA_NONE, "++++++", "++++++"},
+    {"READ CAPACITY(10)", {0x25}, 10, HV_VSTOR_DATA_IN, "++++++", "++++++"},
+    {"READ CAPACITY(16)", {0x9e, 0x10, [13] = 32}, 16, HV_VSTOR_DATA_IN, "++++++", "++++++"},
+    {"PERSISTENT RESERVE IN", {0x5e, [8] = 8}, 10, HV_VSTOR_DATA_IN, "++++++", "++++++"},
+    {"START", {0x1b, 0, 0, 0, 1}, 6, HV_VSTOR_DATA_NONE, "++++++", "++++++"},
+    {"ALLOW REMOVAL", {0x1e}, 6, HV_VSTOR_DATA_NONE, "++++++", "++++++"},
+    {"READ(6)", {0x08, 0, 0, 0, 1}, 6, HV_VSTOR_DATA_IN, "+-+-+-", "+-++++"},
+    {"READ(10)", {0x28, [8] = 1}, 10, HV_VSTOR_DATA_IN, "+-+-+-", "+-++++"},
+    {"READ(16)", {0x88, [13] = 1}, 16, HV_VSTOR_DATA_IN, "+-+-+-", "+-++++"},
+    {"VERIFY", {0x2f, [8] = 1}, 10, HV_VSTOR_DATA_NONE, "+-+-+-", "+-++++"},
+    {"GET LBA STATUS", {0x9e, 0x12, [13] = 24}, 16, HV_VSTOR_DATA_IN, "+-+-+-", "+-++++"},
+    {"MODE SENSE", {0x1a, 0, 8, 0, 96}, 6, HV_VSTOR_DATA_IN, "+-+-+-", "+-++++"},
+    {"WRITE(6)", {0x0a, 0, 0, 0, 1}, 6, HV_VSTOR_DATA_OUT, "------", "--++++"},
+    {"WRITE(12)", {0xaa, [9] = 1}, 12, HV_VSTOR_DATA_OUT, "------", "--++++"},
+    {"WRITE AND VERIFY", {0x2e, [8] = 1}, 10, HV_VSTOR_DATA_OUT, "------", "--++++"},
+    {"COMPARE AND WRITE", {0x89, [13] = 1}, 16, HV_VSTOR_DATA_OUT, "------", "--++++"},
+    {"WRITE SAME", {0x41, [8] = 1}, 10, HV_VSTOR_DATA_OUT, "------", "--++++"},
+    {"UNMAP", {0x42, [8] = 8}, 10, HV_VSTOR_DATA_OUT, "------", "--++++"},
+    {"SYNCHRONIZE CACHE", {0x35}, 10, HV_VSTOR_DATA_NONE, "------", "--++++"},
+    {"MODE SELECT", {0x15, 0x10}, 6, HV_VSTOR_DATA_NONE, "------", "--++++"},
+    {"FORMAT UNIT", {0x04}, 6, HV_VSTOR_DATA_NONE, "------", "--++++"},
+    {"STOP", {0x1b}, 6, HV_VSTOR_DATA_NONE, "------", "--++++"},
+    {"PREVENT REMOVAL", {0x1e, 0, 0, 0, 1}, 6, HV_VSTOR_DATA_NONE, "------", "--++++"},
+};
+
 static void test_reserve_access(void)
 {
-    static const struct {
-        const char *name;
-        uint8_t cdb[16];
-        uint8_t bytes;
-        uint8_t direction;
-        const char *unregistered; /* WE EA WE_RO EA_RO WE_AR EA_AR */
-        const char *registered;
-    } rows[] = {
-        {"INQUIRY", {0x12, 0, 0, 0, 36}, 6, HV_VSTOR_DATA_IN, "++++++", "++++++"},
-        {"REQUEST SENSE", {0x03, 0, 0, 0, 18}, 6, HV_VSTOR_DATA_IN, "++++++", "++++++"},
-        {"TEST UNIT READY", {0x00}, 6, HV_VSTOR_DATA_NONE, "++++++", "++++++"},
-        {"READ CAPACITY(10)", {0x25}, 10, HV_VSTOR_DATA_IN, "++++++", "++++++"},
-        {"READ CAPACITY(16)", {0x9e, 0x10, [13] = 32}, 16, HV_VSTOR_DATA_IN, "++++++", "++++++"},
-        {"PERSISTENT RESERVE IN", {0x5e, [8] = 8}, 10, HV_VSTOR_DATA_IN, "++++++", "++++++"},
-        {"START", {0x1b, 0, 0, 0, 1}, 6, HV_VSTOR_DATA_NONE, "++++++", "++++++"},
-        {"ALLOW REMOVAL", {0x1e}, 6, HV_VSTOR_DATA_NONE, "++++++", "++++++"},
-        {"READ(6)", {0x08, 0, 0, 0, 1}, 6, HV_VSTOR_DATA_IN, "+-+-+-", "+-++++"},
-        {"READ(10)", {0x28, [8] = 1}, 10, HV_VSTOR_DATA_IN, "+-+-+-", "+-++++"},
-        {"READ(16)", {0x88, [13] = 1}, 16, HV_VSTOR_DATA_IN, "+-+-+-", "+-++++"},
-        {"VERIFY", {0x2f, [8] = 1}, 10, HV_VSTOR_DATA_NONE, "+-+-+-", "+-++++"},
-        {"GET LBA STATUS", {0x9e, 0x12, [13] = 24}, 16, HV_VSTOR_DATA_IN, "+-+-+-", "+-++++"},
-        {"MODE SENSE", {0x1a, 0, 8, 0, 96}, 6, HV_VSTOR_DATA_IN, "+-+-+-", "+-++++"},
-        {"WRITE(6)", {0x0a, 0, 0, 0, 1}, 6, HV_VSTOR_DATA_OUT, "------", "--++++"},
-        {"WRITE(12)", {0xaa, [9] = 1}, 12, HV_VSTOR_DATA_OUT, "------", "--++++"},
-        {"WRITE AND VERIFY", {0x2e, [8] = 1}, 10, HV_VSTOR_DATA_OUT, "------", "--++++"},
-        {"COMPARE AND WRITE", {0x89, [13] = 1}, 16, HV_VSTOR_DATA_OUT, "------", "--++++"},
-        {"WRITE SAME", {0x41, [8] = 1}, 10, HV_VSTOR_DATA_OUT, "------", "--++++"},
-        {"UNMAP", {0x42, [8] = 8}, 10, HV_VSTOR_DATA_OUT, "------", "--++++"},
-        {"SYNCHRONIZE CACHE", {0x35}, 10, HV_VSTOR_DATA_NONE, "------", "--++++"},
-        {"MODE SELECT", {0x15, 0x10}, 6, HV_VSTOR_DATA_NONE, "------", "--++++"},
-        {"FORMAT UNIT", {0x04}, 6, HV_VSTOR_DATA_NONE, "------", "--++++"},
-        {"STOP", {0x1b}, 6, HV_VSTOR_DATA_NONE, "------", "--++++"},
-        {"PREVENT REMOVAL", {0x1e, 0, 0, 0, 1}, 6, HV_VSTOR_DATA_NONE, "------", "--++++"},
-    };
     static const uint8_t types[] = {WE, EA, WE_RO, EA_RO, WE_AR, EA_AR};
     static uint8_t data[1024];
     struct scsi_rig rig;
@@ -186,19 +187,19 @@ static void test_reserve_access(void)
     CU_ASSERT(ok(&rig, A, REGISTER, 0, 0, 10) && ok(&rig, B, REGISTER, 0, 0, 20));
     for (size_t t = 0; t < HV_TEST_COUNT(types); t++) {
         CU_ASSERT(ok(&rig, A, RESERVE, types[t], 10, 0));
-        for (size_t i = 0; i < HV_TEST_COUNT(rows); i++)
+        for (size_t i = 0; i < HV_TEST_COUNT(accesses); i++)
             for (uint64_t who = A; who <= C; who++) {
-                const char *want = who == B ? rows[i].registered : rows[i].unregistered;
+                const char *want = who == B ? accesses[i].registered : accesses[i].unregistered;
                 struct iovec iov = {.iov_base = data, .iov_len = sizeof(data)};
-                struct scsi_result r =
-                    scsi_run_iov(rig.queue, who, rows[i].cdb, rows[i].bytes, rows[i].direction,
-                                 &iov, rows[i].direction != HV_VSTOR_DATA_NONE);
+                struct scsi_result r = scsi_run_iov(rig.queue, who, accesses[i].cdb,
+                                                    accesses[i].bytes, accesses[i].direction, &iov,
+                                                    accesses[i].direction != HV_VSTOR_DATA_NONE);
 
                 memset(data, 0, sizeof(data));
                 if (who == A || want[t] == '+')
-                    HV_CHECK_ROW(rows[i].name, r.status == HV_SCSI_STATUS_GOOD && r.srb == 1);
+                    HV_CHECK_ROW(accesses[i].name, r.status == HV_SCSI_STATUS_GOOD && r.srb == 1);
                 else
-                    HV_CHECK_ROW(rows[i].name, scsi_is_conflict(r));
+                    HV_CHECK_ROW(accesses[i].name, scsi_is_conflict(r));
             }
         CU_ASSERT(ok(&rig, A, RELEASE, types[t], 10, 0));
         (void)ready(&rig, B); /* hears of the release, for some types */

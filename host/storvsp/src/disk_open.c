@@ -37,12 +37,15 @@ static uint64_t hash(uint64_t seed, const void *data, size_t bytes)
 static int default_serial(struct hv_disk *disk, const char *path)
 {
     static _Atomic uint64_t counter;
-    uint64_t id[3] = {(uint64_t)getpid(), hv_clock_ns(), atomic_fetch_add(&counter, 1)};
+    uint8_t id[24];
     char *real = path ? realpath(path, NULL) : NULL;
     uint64_t h;
 
     if (path && !real)
         return -errno;
+    hv_put_be64(id, (uint64_t)getpid());
+    hv_put_be64(id + 8, hv_clock_ns());
+    hv_put_be64(id + 16, atomic_fetch_add(&counter, 1));
     h = real ? hash(0, real, strlen(real)) : hash(0, id, sizeof(id));
     free(real);
     (void)snprintf(disk->serial, sizeof(disk->serial), "%016llx", (unsigned long long)h);

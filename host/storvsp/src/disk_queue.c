@@ -169,9 +169,7 @@ static void retry_waiting(struct hv_disk_queue *queue)
         return;
     hv_command_list_init(&queue->waiting);
     while ((command = hv_command_list_pop(&old)) != NULL) {
-        if (command->impl.io.op == HV_STORE_NOTHING)
-            hv_disk_continue(queue, command);
-        else if (queue->ops->start(queue, command))
+        if (command->impl.io.op == HV_STORE_NOTHING || queue->ops->start(queue, command))
             hv_disk_continue(queue, command);
     }
 }

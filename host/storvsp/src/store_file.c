@@ -231,8 +231,8 @@ static int size_image(struct hv_disk *disk, struct hv_store_file *file,
                     opts->path, (unsigned long long)bytes, (unsigned long long)opts->bytes);
         return -EINVAL;
     }
-    if (bytes < block || bytes % block) {
-        uint64_t below = bytes - bytes % block;
+    if (bytes < block || (bytes & (block - 1))) {
+        uint64_t below = bytes & ~((uint64_t)block - 1);
 
         hv_disk_why(why,
                     "%s: %llu bytes is no multiple of the block of %u bytes; the nearest sizes are "
