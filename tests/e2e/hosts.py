@@ -154,6 +154,20 @@ class Hosts(harness.Case):
         self.assertTrue(host.control("shutdown")["ok"])
         self.assertEqual(host.wait(), 0, host.output())
 
+    def test_idle_is_asleep(self):
+        """Workers with nothing to do are not woken again and again, however they were started."""
+        host = self.controlled("mem:8M")
+        for n in range(5):
+            server = self.daemon("--device", host.address, socket=f"s{n}")
+            before = []
+
+            def quiet():
+                before.append([w["sleeps"] for guest in host.control("status")["guests"] for w in guest["workers"]])
+                return len(before) > 1 and before[-1] == before[-2]
+
+            harness.until(quiet, "a time without wake-ups", timeout=10)
+            self.assertEqual(server.stop(), 0, server.output())
+
     def test_garbage_from_a_guest(self):
         """Somebody who connects and talks nonsense loses the connection; the others do not notice."""
         host = self.controlled("mem:8M")

@@ -367,7 +367,10 @@ void hv_host_worker_disarm(struct hv_host_worker *worker)
         case WAKE_TIMER:
             (void)!read(worker->timer_fd, &count, sizeof(count));
             break;
-        case WAKE_KICK:  /* with the requests */
+        case WAKE_KICK:
+            /* The requests may have been taken before the kick was written: then nobody else empties it. */
+            (void)!read(worker->kick_fd, &count, sizeof(count));
+            break;
         case WAKE_WATCH: /* the provider's */
             break;
         }
