@@ -57,10 +57,39 @@ class Faults(harness.Case):
             (f"bad-index@{NTH}", rawnbd.READ, [rawnbd.EIO], r"(?i)index"),
             (f"bad-length@{NTH}", rawnbd.READ, [rawnbd.EIO], r"(?i)length|bytes|moved|transfer"),
             (f"bad-sense@{NTH}", rawnbd.READ, [rawnbd.EIO], r"(?i)sense"),
+            (f"wrong-id@{NTH}", rawnbd.READ, [rawnbd.EIO], r"(?i)\bid\b"),
         ])
+
+    def test_answered_twice(self):
+        """The first answer counts; for the second there is no request, so the channel is given up, and with it at most
+        the request that was on its way by then."""
+        errors, server = self.errors(f"repeat@{NTH}", rawnbd.WRITE)
+        self.assertIn(errors, ([], [rawnbd.EIO]), server.output())
+        self.assertRegex(server.output(), r"(?i)\bid\b")
+        self.assertEqual(server.stop(), 0, server.output())
 
     def test_device_is_taken_away(self):
         self.rows([(f"rescind@{NTH}", rawnbd.WRITE, [rawnbd.EIO])])
+
+
+class Timeouts(harness.Case):
+    def test_no_answer(self):
+        """One request is never answered: the others go on, the ladder of resets begins after 30 s, and the request fails
+        after another 30; then all is well."""
+        server = self.daemon(emulate=f"disk=mem:16M,fault=drop@{NTH}")
+        client = rawnbd.Client(server.socket, timeout=150).ready()
+        other = rawnbd.Client(server.socket, timeout=150).ready()
+        for n in range(REQUESTS):
+            client.request(rawnbd.READ, n * 4096, 4096, cookie=n)
+        replies = [client.simple_reply(4096) for _ in range(REQUESTS - 1)]
+        self.assertEqual({error for error, _, _ in replies}, {0})
+        self.assertEqual(other.do(rawnbd.WRITE, 0, 4096, bytes(4096)), 0)
+        error, cookie, _ = client.simple_reply(4096)
+        self.assertEqual(error, rawnbd.EIO)
+        self.assertEqual(sorted([cookie, *[c for _, c, _ in replies]]), list(range(REQUESTS)))
+        self.assertRegex(server.output(), r"reset of the LUN")
+        self.assertEqual(client.do(rawnbd.READ, 0, 4096), 0)
+        self.assertEqual(server.stop(), 0, server.output())
 
 
 if __name__ == "__main__":
