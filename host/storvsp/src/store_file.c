@@ -163,7 +163,8 @@ const struct hv_store_ops hv_store_buffered_ops = {
 static int open_image(struct hv_store_file *file, const struct hv_disk_opts *opts,
                       bool *ret_created, char *why)
 {
-    int flags = (opts->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK; /* no FIFO waits */
+    /* O_NONBLOCK: a FIFO does not make us wait.  O_EXCL: a block device that is mounted is not ours (Linux). */
+    int flags = (opts->read_only ? O_RDONLY : O_RDWR | O_EXCL) | O_CLOEXEC | O_NONBLOCK;
     int err;
 
     file->fd = open(opts->path, flags);
@@ -177,6 +178,8 @@ static int open_image(struct hv_store_file *file, const struct hv_disk_opts *opt
     if (err == -ENOENT)
         hv_disk_why(why, "%s: no such image%s", opts->path,
                     opts->bytes ? "" : "; give a size to create it");
+    else if (err == -EBUSY)
+        hv_disk_why(why, "%s: the device is mounted or held by another process", opts->path);
     else if (err == -EACCES || err == -EPERM || err == -EROFS)
         hv_disk_why(why, "%s: cannot be opened for %s: %s", opts->path,
                     opts->read_only ? "reading" : "writing (read-only may work)", strerror(-err));
