@@ -439,7 +439,7 @@ static void test_half_a_write(void)
     struct nbd_conn *conn = begin("", RIG_SIMPLE);
 
     put_request(&in, 0, WRITE, 1, 0, 65536);
-    put_data(&in, in.at, 1000);
+    put_data(&in, out, 1000);
     (void)nbd_rig_put(conn, in.at, in.count, SIZE_MAX);
     CU_ASSERT(conn->io_count == 1 && rig.started == 0);
     nbd_conn_kill(conn, "gone");
