@@ -2,6 +2,7 @@
 /* What answers what, and when: GPADLs, opens, closes, rescinds, resets; in raw frames, so that the order is the test's. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -403,6 +404,56 @@ static void test_modify(void)
     rig_stop(&rig);
 }
 
+/* ---- Workers ---- */
+
+/** True when the worker stops looking at the channel while nothing happens. */
+static bool falls_asleep(const struct echo *echo)
+{
+    for (unsigned i = 0; i < 100; i++) {
+        unsigned long long polls = atomic_load(&echo->polls);
+
+        (void)poll(NULL, 0, 100);
+        if (atomic_load(&echo->polls) == polls)
+            return true;
+    }
+    return false;
+}
+
+/** A request that a worker takes because it is awake is kicked for all the same: it sleeps again nevertheless. */
+static void test_worker_asked_while_awake(void)
+{
+    struct echo others[2] = {0};
+    struct rig rig;
+    struct raw raw;
+
+    rig_start(&rig, &(struct rig_opts){.workers = 1});
+    rig_offer(&rig, &others[0], 2, false);
+    rig_offer(&rig, &others[1], 3, false);
+    raw_ready(&raw, &rig, RAW_VERSION);
+    for (unsigned i = 0; i < 3; i++) {
+        raw_gpadl_pages(&raw, offer_of(&raw, i)->relid, 50 + i, RAW_PFN + 16 + 8 * i, 8);
+        CU_ASSERT_EQUAL(raw_gpadl_status(&raw), 0);
+        raw_post_open(&raw, offer_of(&raw, i)->relid, 50 + i, 4, 0);
+        CU_ASSERT_EQUAL(raw_open_status(&raw), 0);
+    }
+    atomic_store(&rig.echo.hold_worker, true);
+    raw_post_relid(&raw, HV_MSG_CLOSE_CHANNEL, relid_of(&raw));
+    CU_ASSERT(rig_wait(&rig.echo.closing, 1));
+    raw_post_relid(&raw, HV_MSG_CLOSE_CHANNEL, offer_of(&raw, 1)->relid);
+    (void)raw_memory_frame(&raw, HV_SOCK_MEMORY_REMOVE, 1, 1, 0, -1);
+    CU_ASSERT_EQUAL(raw_memory_result(&raw), -ENOENT); /* so the host has read the close */
+    atomic_store(&rig.echo.hold_worker, false);
+    CU_ASSERT(rig_wait(&others[0].closed, 1));
+    CU_ASSERT(falls_asleep(&others[1]));
+    raw_disconnect(&raw);
+    CU_ASSERT(rig_wait(&rig.guests_removed, 1));
+    for (unsigned i = 0; i < 2; i++) {
+        rig_withdraw(&rig, &others[i]);
+        CU_ASSERT(rig_wait_flag(&others[i].gone));
+    }
+    rig_stop(&rig);
+}
+
 static const struct hv_test_case cases[] = {
     {"contact", test_contact_states},
     {"offer fields, hot add, withdraw", test_offer_fields},
@@ -415,6 +466,7 @@ static const struct hv_test_case cases[] = {
     {"unload", test_unload},
     {"guest dies", test_guest_dies},
     {"modify", test_modify},
+    {"worker asked while awake", test_worker_asked_while_awake},
 };
 
 int main(int argc, char **argv)

@@ -158,6 +158,9 @@ static void echo_close(void *ctx)
 
     hv_host_channel_get_stats(e->channel, &stats);
     atomic_store(&e->echo->wakeups, (unsigned)stats.wakeups);
+    atomic_fetch_add(&e->echo->closing, 1);
+    while (atomic_load(&e->echo->hold_worker))
+        (void)poll(NULL, 0, 1);
     e->closing = true;
 }
 

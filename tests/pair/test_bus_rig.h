@@ -52,8 +52,10 @@ struct echo {
     atomic_uint opened;
     atomic_uint closed;
     atomic_uint guests_gone;
-    atomic_uint wakeups;    /* of the channel closed last */
-    atomic_bool hold_close; /* while set, closes are not answered */
+    atomic_uint wakeups;     /* of the channel closed last */
+    atomic_uint closing;     /* calls of close, ... */
+    atomic_bool hold_worker; /* ... which do not return while this is set */
+    atomic_bool hold_close;  /* while set, closes are not answered */
     atomic_ullong polls;
     atomic_ullong packets;
     atomic_uint last_thread; /* hash of the worker that polled last */

@@ -203,10 +203,8 @@ static int take_requests(struct hv_host_worker *worker)
 {
     struct hv_host_channel *channel;
     uint32_t requests;
-    uint64_t count;
     int done = 0;
 
-    (void)!read(worker->kick_fd, &count, sizeof(count)); /* before the list: a later kick counts */
     for (;;) {
         pthread_mutex_lock(&worker->lock);
         channel = TAILQ_FIRST(&worker->requests);
@@ -368,7 +366,7 @@ void hv_host_worker_disarm(struct hv_host_worker *worker)
             (void)!read(worker->timer_fd, &count, sizeof(count));
             break;
         case WAKE_KICK:
-            /* The requests may have been taken before the kick was written: then nobody else empties it. */
+            /* Here only: one that an awake worker took is kicked for later.  The flag is set before the kick. */
             (void)!read(worker->kick_fd, &count, sizeof(count));
             break;
         case WAKE_WATCH: /* the provider's */
