@@ -494,10 +494,29 @@ static void test_talks_without_end(void)
     peer_fini(&peer);
 }
 
+/** A host that says something new whenever it was heard: waiting for sub-channels ends by the clock as well. */
+static void test_talks_back(void)
+{
+    struct peer peer;
+
+    peer_init(&peer);
+    peer_open_device(&peer, -1);
+    peer.babble = 1000000;
+    peer_words(&peer, 2, (const uint32_t[]){HV_MSG_UNLOAD_COMPLETE, 0});
+    CU_ASSERT_EQUAL(hv_vmbus_wait_subchannels(peer.bus, &peer_instance, 1, 1), 0);
+    CU_ASSERT(peer.babble > 0);
+    peer.babble = 0;
+    peer_fini(&peer);
+}
+
 static const struct hv_test_case cases[] = {
-    {"talks without end", test_talks_without_end}, {"malformed frames", test_frames},
-    {"malformed messages", test_messages},         {"rescinded twice", test_rescinded_twice},
-    {"harmless surprises", test_harmless},         {"malformed offers", test_offers},
+    {"talks without end", test_talks_without_end},
+    {"talks back", test_talks_back},
+    {"malformed frames", test_frames},
+    {"malformed messages", test_messages},
+    {"rescinded twice", test_rescinded_twice},
+    {"harmless surprises", test_harmless},
+    {"malformed offers", test_offers},
     {"too many offers", test_too_many_offers},
 };
 

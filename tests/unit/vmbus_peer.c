@@ -223,6 +223,10 @@ static void on_log(void *arg, enum hv_log_level level, const char *line)
 
     if (level <= HV_LOG_WARNING)
         (void)snprintf(peer->log + used, sizeof(peer->log) - used, "%s\n", line);
+    if (level == HV_LOG_WARNING && peer->babble) {
+        peer->babble--;
+        peer_words(peer, 2, (const uint32_t[]){HV_MSG_UNLOAD_COMPLETE, 0});
+    }
 }
 
 static void on_event(void *arg, enum hv_vmbus_event event, const struct hv_guid *instance)

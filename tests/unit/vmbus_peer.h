@@ -30,7 +30,8 @@ struct peer {
     unsigned events[4];            /* calls of the event callback by enum hv_vmbus_event */
     struct hv_guid event_instance; /* of the latest */
     char log[4096];                /* all lines of warning level and worse */
-    uint32_t timeout_ms;           /* set before peer_open() */
+    unsigned babble;     /* so many warnings are followed by another frame that nobody asked for */
+    uint32_t timeout_ms; /* set before peer_open() */
     uint32_t max_version;
 };
 

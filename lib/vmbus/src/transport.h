@@ -29,7 +29,7 @@ struct hv_transport_ops {
     int (*fd)(const struct hv_vmbus *bus);
     /** Handle what the host sent; never blocks.  A host that is lost on the way is reported, not returned. */
     void (*poll)(struct hv_vmbus *bus);
-    /** Wait until the host sent something, and handle it.  0, -ETIMEDOUT, -ENODEV. */
+    /** Wait until the host sent something, and handle it.  0, -ETIMEDOUT (also when it never stops), -ENODEV. */
     int (*wait)(struct hv_vmbus *bus, uint64_t deadline_ns);
     uint32_t (*version)(const struct hv_vmbus *bus);
     /** The offer was rescinded, its channel is closed: give its relid back.  0, or -EAGAIN: ask again later. */

@@ -300,6 +300,8 @@ static int sock_wait(struct hv_vmbus *bus, uint64_t deadline_ns)
 {
     int err = handle_one(bus->transport);
 
+    if (!err && hv_clock_ns() >= deadline_ns)
+        return -ETIMEDOUT; /* a host that talks without end */
     if (err != -EAGAIN)
         return err;
     err = wait_readable(bus->transport, deadline_ns);
