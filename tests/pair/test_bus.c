@@ -201,6 +201,23 @@ static void test_sub_channels(void)
     rig_stop(&rig);
 }
 
+static void test_sub_channels_at_open(void)
+{
+    struct rig rig;
+    struct hv_vmbus *bus;
+    struct hv_channel *channel;
+
+    rig_start(&rig, &(struct rig_opts){0});
+    rig.echo.subchannels_at_open = 2;
+    bus = guest_open(&rig, 0);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(bus);
+    CU_ASSERT_EQUAL(hv_channel_open(bus, &rig.echo.instance, 0, NULL, &channel), 0);
+    CU_ASSERT_EQUAL(hv_vmbus_wait_subchannels(bus, &rig.echo.instance, 2, 10000), 2);
+    hv_channel_close(channel);
+    hv_vmbus_close(bus);
+    rig_stop(&rig);
+}
+
 /** The bus is closed with everything open: unload does the rest. */
 static void test_unload_with_open_channels(void)
 {
@@ -394,6 +411,7 @@ static const struct hv_test_case cases[] = {
     {"open, close, reopen, refused", test_open_close_reopen},
     {"ring sizes", test_ring_sizes},
     {"sub-channels", test_sub_channels},
+    {"sub-channels asked for at open", test_sub_channels_at_open},
     {"unload with open channels", test_unload_with_open_channels},
     {"rescind of an open device", test_rescind_open_device},
     {"withdraw while open", test_withdraw_while_open},

@@ -50,6 +50,9 @@ static int echo_open(void *ctx, struct hv_host_channel *channel, const void *use
     atomic_fetch_add(&echo->open_channels, 1);
     atomic_fetch_add(&echo->opened, 1);
     *ret_ctx = e;
+    if (!hv_host_channel_index(channel) && echo->subchannels_at_open)
+        require(!hv_host_channel_offer_subchannels(channel, echo->subchannels_at_open),
+                "sub-channels");
     return 0;
 }
 

@@ -48,6 +48,7 @@ struct echo {
     struct hv_host_device *device;
     struct hv_guid instance;
     uint8_t refuse; /* first byte of the open message's user data that is refused; 0 = none */
+    uint16_t subchannels_at_open; /* asked for in the open of the primary already */
     atomic_uint open_channels;
     atomic_uint opened;
     atomic_uint closed;
