@@ -108,8 +108,7 @@ static void add_bytes(struct hv_host_gpadl *gpadl, const void *data, size_t byte
     if (gpadl->have_bytes < gpadl->want_bytes)
         return;
     if (!ranges_are_legal(gpadl)) {
-        hv_log(&guest->host->opts.log, HV_LOG_WARNING, "guest %u (%s): GPADL 0x%x is malformed",
-               guest->id, guest->name, gpadl->id);
+        hv_host_guest_complain(guest, "GPADL 0x%x is malformed", gpadl->id);
         post_created(guest, gpadl->channel->relid, gpadl->id, HV_STATUS_INVALID);
         drop(gpadl);
         return;
@@ -157,9 +156,9 @@ void hv_host_gpadl_header(struct hv_host_guest *guest, const void *message, size
     }
     gpadl = channel && header->gpadl ? create(channel, header) : NULL;
     if (!gpadl) {
-        hv_log(&guest->host->opts.log, HV_LOG_WARNING,
-               "guest %u (%s): GPADL 0x%x of channel %u refused: %u ranges in %u bytes", guest->id,
-               guest->name, header->gpadl, header->relid, header->range_count, header->range_bytes);
+        hv_host_guest_complain(guest, "GPADL 0x%x of channel %u refused: %u ranges in %u bytes",
+                               header->gpadl, header->relid, header->range_count,
+                               header->range_bytes);
         post_created(guest, header->relid, header->gpadl, HV_STATUS_INVALID);
         return;
     }

@@ -83,10 +83,9 @@ int hv_host_guest_memory_add(struct hv_host_guest *guest, uint64_t first_pfn, ui
     int err = hv_host_memory_add(&guest->memory, first_pfn, page_count, fd, offset);
 
     if (err)
-        hv_log(&guest->host->opts.log, HV_LOG_WARNING,
-               "guest %u (%s): %llu pages of memory from 0x%llx refused: %s", guest->id,
-               guest->name, (unsigned long long)page_count, (unsigned long long)first_pfn,
-               strerror(-err));
+        hv_host_guest_complain(guest, "%llu pages of memory from 0x%llx refused: %s",
+                               (unsigned long long)page_count, (unsigned long long)first_pfn,
+                               strerror(-err));
     return err;
 }
 
@@ -193,6 +192,23 @@ void hv_host_guest_reset(struct hv_host_guest *guest, enum hv_host_reset reset)
 }
 
 /* ---- Going ---- */
+
+void hv_host_guest_complain(struct hv_host_guest *guest, const char *format, ...)
+{
+    const struct hv_log_hook *log = &guest->host->opts.log;
+    char text[HV_HOST_WHY_BYTES];
+    va_list args;
+
+    if (guest->complaints >= HV_HOST_COMPLAINTS_MAX)
+        return;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args); /* a cut line is still a line */
+    va_end(args);
+    hv_log(log, HV_LOG_WARNING, "guest %u (%s): %s", guest->id, guest->name, text);
+    if (++guest->complaints == HV_HOST_COMPLAINTS_MAX)
+        hv_log(log, HV_LOG_WARNING, "guest %u (%s): what else it does wrong is not logged",
+               guest->id, guest->name);
+}
 
 void hv_host_guest_doom(struct hv_host_guest *guest, const char *format, ...)
 {

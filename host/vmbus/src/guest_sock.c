@@ -345,7 +345,7 @@ static const char *check_frame(const struct frame *frame, const struct hv_host_s
     const struct hv_sock_header *hdr = (const void *)frame->data;
 
     if (frame->cut)
-        return "frame too long or with too many descriptors";
+        return "frame too long, or with more descriptors than can be taken";
     if (frame->bytes < sizeof(*hdr) || hdr->length_bytes != frame->bytes)
         return "frame length is not that of the datagram";
     if (hdr->flags)

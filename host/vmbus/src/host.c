@@ -59,32 +59,24 @@ void hv_host_post(struct hv_host *host, struct hv_host_work *work)
     hv_host_kick(host);
 }
 
-static struct hv_host_work *take_work(struct hv_host *host)
-{
-    struct hv_host_work *work;
-
-    pthread_mutex_lock(&host->work_lock);
-    work = host->work_first;
-    if (work == &work_end) {
-        work = NULL;
-    } else {
-        host->work_first = work->next;
-        if (work->next == &work_end)
-            host->work_last = &host->work_first;
-        work->next = NULL; /* run() may queue it again, or free it */
-    }
-    pthread_mutex_unlock(&host->work_lock);
-    return work;
-}
-
 void hv_host_run_work(struct hv_host *host)
 {
-    struct hv_host_work *work;
+    struct hv_host_work *work, *next;
     uint64_t count;
 
-    (void)!read(host->kick_fd, &count, sizeof(count)); /* before the lists: a later kick counts */
-    while ((work = take_work(host)))
+    (void)!read(host->kick_fd, &count, sizeof(count)); /* before the list: a later kick counts */
+    pthread_mutex_lock(&host->work_lock);
+    work = host->work_first; /* what is queued from here on has its turn in the next poll */
+    host->work_first = &work_end;
+    host->work_last = &host->work_first;
+    pthread_mutex_unlock(&host->work_lock);
+    for (; work != &work_end; work = next) {
+        pthread_mutex_lock(&host->work_lock); /* another thread may be posting the same */
+        next = work->next;
+        work->next = NULL; /* run() may queue it again, or free it */
+        pthread_mutex_unlock(&host->work_lock);
         work->run(work);
+    }
 }
 
 static void kicked(struct hv_host_source *source, uint32_t events)
@@ -155,8 +147,10 @@ void hv_host_destroy(struct hv_host *host)
         next = TAILQ_NEXT(guest, entry);
         hv_host_guest_finish(guest);
     }
-    hv_host_run_work(host);
-    hv_host_offers_reap_devices(host);
+    do { /* either may lead to the other */
+        hv_host_run_work(host);
+        hv_host_offers_reap_devices(host);
+    } while (host->work_first != &work_end);
     while ((device = TAILQ_FIRST(&host->devices))) { /* never withdrawn: nobody asks to be told */
         TAILQ_REMOVE(&host->devices, device, entry);
         free(device);

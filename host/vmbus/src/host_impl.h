@@ -14,6 +14,7 @@
 #define HV_HOST_RING_RUNS_MAX   1024u /* mappings that the open rings of one guest may need */
 #define HV_HOST_STUCK_NS        100000000ull /* a worker that takes longer to answer is looked at */
 #define HV_HOST_WHY_BYTES       256u
+#define HV_HOST_COMPLAINTS_MAX  100u /* lines about one guest: a log must not grow at its will */
 
 /** Something in the host's epoll set.  Freed only at the end of hv_host_poll(). */
 struct hv_host_source {
@@ -67,6 +68,7 @@ struct hv_host_guest {
     bool put;
     bool doomed;
     char why[HV_HOST_WHY_BYTES];
+    uint32_t complaints;
     uint32_t version;
     struct hv_monitor_page *monitor; /* guest to host; NULL = none given */
     uint32_t monitor_used[HV_MONITOR_GROUPS];
@@ -123,6 +125,9 @@ void hv_host_run_work(struct hv_host *host);
 
 /* guest.c */
 void hv_host_guest_post(struct hv_host_guest *guest, const void *message, size_t bytes);
+/** Something was refused that the guest goes on without. */
+void hv_host_guest_complain(struct hv_host_guest *guest, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /** Carry out what workers reported, what was doomed, what has come to an end. */
 void hv_host_guest_settle(struct hv_host_guest *guest);
 /** For hv_host_destroy(). */

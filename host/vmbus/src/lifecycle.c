@@ -157,9 +157,8 @@ static void start_opening(struct hv_host_channel *channel)
     int err = prepare(channel, open);
 
     if (err) {
-        hv_log(&guest->host->opts.log, HV_LOG_WARNING,
-               "guest %u (%s): open of channel %u refused: %s", guest->id, guest->name,
-               channel->relid, strerror(-err));
+        hv_host_guest_complain(guest, "open of channel %u refused: %s", channel->relid,
+                               strerror(-err));
         post_open_result(channel, open->open_id, HV_STATUS_UNSUCCESSFUL);
         return;
     }
@@ -389,15 +388,14 @@ static void on_closed(struct hv_host_channel *channel)
     hv_host_guest_reap_memory(guest);
 }
 
-static void on_opened(struct hv_host_channel *channel)
+static void on_opened(struct hv_host_channel *channel, uint16_t subchannels)
 {
     struct hv_host_guest *guest = channel->guest;
     bool unwanted = channel->close_wanted;
 
     if (channel->open_status) {
-        hv_log(&guest->host->opts.log, HV_LOG_WARNING,
-               "guest %u (%s): the provider refused to open channel %u: %s", guest->id, guest->name,
-               channel->relid, strerror(-channel->open_status));
+        hv_host_guest_complain(guest, "the provider refused to open channel %u: %s", channel->relid,
+                               strerror(-channel->open_status));
         if (!unwanted)
             post_open_result(channel, channel->open.open_id, HV_STATUS_UNSUCCESSFUL);
         on_closed(channel);
@@ -410,6 +408,7 @@ static void on_opened(struct hv_host_channel *channel)
     }
     post_open_result(channel, channel->open.open_id, 0);
     hv_host_worker_request(channel, HV_REQUEST_START);
+    hv_host_offers_subchannels(channel, subchannels); /* the provider may have asked in open */
 }
 
 static void on_left(struct hv_host_channel *channel)
@@ -450,10 +449,12 @@ void hv_host_channel_event(struct hv_host_channel *channel, uint32_t events)
         hv_host_guest_doom(guest, "%s", why);
     if (events & HV_EVENT_RESCIND)
         on_rescind(channel);
+    if (events & HV_EVENT_OPENED) {
+        on_opened(channel, subchannels);
+        return; /* a worker that has only just opened has nothing else to tell */
+    }
     if (events & HV_EVENT_SUBCHANNELS)
         hv_host_offers_subchannels(channel, subchannels);
-    if (events & HV_EVENT_OPENED)
-        on_opened(channel);
     if (events & HV_EVENT_LEFT)
         on_left(channel);
     if (events & HV_EVENT_CLOSED)

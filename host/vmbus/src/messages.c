@@ -79,8 +79,7 @@ void hv_host_messages_contact(struct hv_host_guest *guest)
         return;
     }
     if (!find_monitor(guest, contact, &guest->monitor)) {
-        hv_log(log, HV_LOG_WARNING, "guest %u (%s): monitor pages are not guest memory", guest->id,
-               guest->name);
+        hv_host_guest_complain(guest, "monitor pages are not guest memory");
         answer_contact(guest, true, CONTACT_FAILED);
         return;
     }

@@ -167,9 +167,7 @@ static void offer(struct hv_host_guest *guest, struct hv_host_device *device, ui
     };
 
     if (!channel) {
-        hv_log(&guest->host->opts.log, HV_LOG_WARNING,
-               "guest %u (%s): no room for another channel, one is not offered", guest->id,
-               guest->name);
+        hv_host_guest_complain(guest, "no room for another channel, one is not offered");
         return;
     }
     memcpy(message.user_data, device->opts.user_data, sizeof(message.user_data));
@@ -216,7 +214,8 @@ void hv_host_offers_subchannels(struct hv_host_channel *primary, uint16_t count)
     struct hv_host_device *device = primary->device;
 
     if (!device || device->withdrawn || primary->revoking || primary->close_wanted ||
-        primary->state != HV_CHANNEL_OPEN || guest->reset || guest->state != HV_GUEST_LIVE)
+        (primary->state != HV_CHANNEL_OPEN && primary->state != HV_CHANNEL_MOVING) ||
+        guest->reset || guest->state != HV_GUEST_LIVE)
         return;
     for (uint16_t index = 1; index <= count; index++) {
         if (!hv_host_channel_of_device(guest, device, index))
