@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Put the results of a full bench run into docs/performance.md and draw its plots.
+
+  report.py --in BUILD/measured --docs docs
+
+The text between the two markers of the page is replaced; all other words are written by people.
+"""
+import argparse
+import json
+import os
+import platform
+import re
+
+import matplotlib
+
+matplotlib.use("svg")
+matplotlib.rcParams["svg.hashsalt"] = "libvmbus"  # the same data gives the same file
+import matplotlib.pyplot as plt  # noqa: E402
+
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+OURS, PEER, LIMIT = "#2a6fdb", "#9aa4b2", "#333333"
+
+
+def load(folder, name):
+    path = os.path.join(folder, name)
+    if not os.path.exists(path):
+        return None
+    with open(path) as handle:
+        return json.load(handle)
+
+
+def machine():
+    model = "unknown processor"
+    with open("/proc/cpuinfo") as handle:
+        for line in handle:
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    return f"{model}, {os.cpu_count()} CPUs (virtual machine), Linux {platform.release().split('-')[0]}"
+
+
+def goal_text(row):
+    return ("≥ " if row["sense"] == "min" else "≤ ") + f"{row['goal']:g}"
+
+
+def number(value):
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def table(rows):
+    lines = ["| id | measure | ours | peer | ratio (lowest-highest round) | goal | |",
+             "|---|---|---|---|---|---|---|"]
+    for row in rows:
+        lines.append(
+            f"| {row['id']} | {row['what']} | {row['ours']}: {number(row['ours_median'])} {unit(row)} | "
+            f"{row['peer']}: {number(row['peer_median'])} | **{row['ratio']:.2f}** "
+            f"({row['ratio_min']:.2f}-{row['ratio_max']:.2f}) | {goal_text(row)} | "
+            f"{'met' if row['met'] else '**missed**'} |")
+    return "\n".join(lines)
+
+
+def unit(row):
+    return {"iops": "IOPS", "cpu": "CPU s per million", "p50_us": "µs", "mib_s": "MiB/s"}.get(
+        row.get("metric"), row.get("metric", ""))
+
+
+def plot(rows, path, title):
+    """One bar a goal: how far the ratio is beyond (right) or short of (left) the goal."""
+    fig, axes = plt.subplots(figsize=(8.2, 0.36 * len(rows) + 1.2))
+    for i, row in enumerate(reversed(rows)):
+        better = row["sense"] == "min"
+        def norm(value):
+            return value / row["goal"] if better else row["goal"] / value
+        low, mid, high = sorted((norm(row["ratio_min"]), norm(row["ratio"]), norm(row["ratio_max"])))
+        axes.barh(i, mid, color=OURS if row["met"] else "#d1495b", height=0.62)
+        axes.plot([low, high], [i, i], color=LIMIT, linewidth=1)
+        axes.text(0.02, i, f"{row['id']}  {row['what']}", va="center", fontsize=6.5, color="white")
+    axes.axvline(1, color=LIMIT, linestyle="--", linewidth=0.8)
+    axes.set_yticks([])
+    axes.set_xlabel("ratio to the peer ÷ goal (1 = goal; the line is the spread of the rounds)")
+    axes.set_title(title, fontsize=9)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    fig.tight_layout()
+    fig.savefig(path, metadata={"Date": None})
+    plt.close(fig)
+
+
+def section(name, result, command, picture):
+    rows = result["goals"]
+    met = sum(1 for row in rows if row["met"])
+    return (f"### {name}\n\n`{command}`: {met} of {len(rows)} goals met, {rows[0]['rounds']} rounds.\n\n"
+            f"![{name}]({picture})\n\n{table(rows)}\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--in", dest="folder", required=True)
+    parser.add_argument("--docs", required=True)
+    args = parser.parse_args()
+    parts = [f"{machine()}.\n"]
+    for name, file, command in (("Ring", "ring.json", "bench/run --ring-only"),
+                                ("Block", "block.json", "bench/run --block-only")):
+        result = load(args.folder, file)
+        if not result:
+            continue
+        picture = f"performance-{name.lower()}.svg"
+        plot(result["goals"], os.path.join(args.docs, picture), f"{name}: ours against the peers")
+        parts.append(section(name, result, command, picture))
+        start = result.get("start")
+        if start:
+            parts.append(f"Start to the `ready` line: {start['ready_ms']:.0f} ms "
+                         f"(slowest {start['ready_ms_max']:.0f}, goal 200); memory of an idle daemon with "
+                         f"embedded host: {start['idle_memory_mib']:.0f} MiB.\n")
+    page = os.path.join(args.docs, "performance.md")
+    with open(page) as handle:
+        text = handle.read()
+    new = f"{BEGIN}\n" + "\n".join(parts) + END
+    text, count = re.subn(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: new, text, flags=re.S)
+    if count != 1:
+        raise SystemExit(f"{page}: the markers {BEGIN} and {END} are missing")
+    with open(page, "w") as handle:
+        handle.write(text)
+
+
+if __name__ == "__main__":
+    main()
