@@ -273,10 +273,15 @@ void hv_host_guest_free(struct hv_host_guest *guest)
 
 static void take_events(struct hv_host_guest *guest)
 {
+    uint32_t turns = guest->channel_count + 1; /* a busy worker may report faster than we look */
     struct hv_host_channel *channel;
     uint32_t events;
 
     while (atomic_load_explicit(&guest->pending, memory_order_acquire)) {
+        if (!turns--) {
+            hv_host_kick(guest->host); /* the rest has its turn in the next poll */
+            return;
+        }
         pthread_mutex_lock(&guest->lock);
         channel = TAILQ_FIRST(&guest->events);
         if (!channel) {
