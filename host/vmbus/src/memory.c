@@ -13,20 +13,24 @@
 #include <hv/base/bits.h>
 #include <hv/wire/ring.h>
 
-/** The file cannot vanish under us, and cannot stall or fail a page fault of ours. */
+/**
+ * The file cannot vanish under us, and cannot stall or fail a page fault of ours.  Seals first: only files in memory have
+ * them, and any other question may go to a file system that is a process of the guest (FUSE) and never answers.
+ */
 static int check_file(int fd, uint64_t offset, uint64_t bytes)
 {
+    int seals = fcntl(fd, F_GET_SEALS);
     struct statfs fs;
     struct stat st;
-    int seals;
 
+    if (seals < 0)
+        return -EOPNOTSUPP;
     if (fstatfs(fd, &fs) || fstat(fd, &st))
         return -errno;
     /* hugetlb: a hole punched into it could kill us when the pool is empty */
     if (fs.f_type != TMPFS_MAGIC || !S_ISREG(st.st_mode))
         return -EOPNOTSUPP;
-    seals = fcntl(fd, F_GET_SEALS);
-    if (seals < 0 || !(seals & F_SEAL_SHRINK))
+    if (!(seals & F_SEAL_SHRINK))
         return -EACCES;
     if (offset % HV_PAGE_BYTES || !hv_range_fits(offset, bytes, (uint64_t)st.st_size))
         return -EINVAL;
