@@ -174,8 +174,8 @@ struct hv_channel_opts {
  * Open channel `index` of a device: 0 the primary, else a sub-channel that was offered.
  *
  * Returns 0, or -EINVAL (sizes, index never offered), -EBUSY (open already), -ENODEV (rescinded, host gone),
- * -EIO (the host refused), -ETIMEDOUT, -ENOMEM.  After any failure nothing is left behind; only when the host does
- * not confirm giving the ring memory back is that memory leaked on purpose.
+ * -EIO (the host refused), -ETIMEDOUT, -ENOMEM.  After any failure nothing is left behind.  A host that does not
+ * confirm giving the ring memory back is cut off, as by hv_channel_close().
  */
 int hv_channel_open(struct hv_vmbus *bus, const struct hv_guid *instance, uint16_t index,
                     const struct hv_channel_opts *opts, struct hv_channel **ret_channel);
@@ -211,7 +211,10 @@ uint32_t hv_channel_max_bytes(const struct hv_channel *channel);
  */
 bool hv_channel_want_room(struct hv_channel *channel, uint32_t bytes);
 
-/** Wait descriptor: readable after the host signalled, was lost, or took the device away. */
+/**
+ * Wait descriptor: readable after the host signalled, was lost, or took the device away.  The host may have it open, too:
+ * take it out of an epoll set before hv_channel_close(), for closing does not.
+ */
 int hv_channel_fd(const struct hv_channel *channel);
 /**
  * Before sleeping: ask for signals.  True = packets are waiting (or peeked and not released), or the channel is dead:
