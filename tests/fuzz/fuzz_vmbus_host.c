@@ -368,82 +368,64 @@ static void hello(struct guest *g)
     send_frame(g, &frame, sizeof(frame), -1);
 }
 
+/** Frames and messages of an orderly guest, in any order. */
+static void act_as_guest(struct guest *g, struct input *in, uint32_t what)
+{
+    static const struct hv_msg_header offers = {.type = HV_MSG_REQUEST_OFFERS};
+    static const struct hv_msg_header unload = {.type = HV_MSG_UNLOAD};
+
+    if (what == 2)
+        hello(g);
+    else if (what == 3)
+        step_memory(g, in, HV_SOCK_MEMORY_ADD);
+    else if (what == 4)
+        step_memory(g, in, HV_SOCK_MEMORY_REMOVE);
+    else if (what == 5)
+        step_contact(g, in);
+    else if (what == 6)
+        post(g, &offers, sizeof(offers));
+    else if (what == 7)
+        step_gpadl(g, in);
+    else if (what == 8)
+        step_body(g, in);
+    else if (what == 9)
+        step_open(g, in);
+    else if (what == 10)
+        step_two(g, in, HV_MSG_CLOSE_CHANNEL);
+    else if (what == 11)
+        step_two(g, in, HV_MSG_GPADL_TEARDOWN);
+    else if (what == 12)
+        step_two(g, in, HV_MSG_RELID_RELEASED);
+    else if (what == 13)
+        step_two(g, in, HV_MSG_MODIFY_CHANNEL);
+    else if (what == 14)
+        post(g, &unload, sizeof(unload));
+}
+
 static void act(struct guest *g, struct input *in)
 {
-    const struct hv_msg_header bare[] = {{.type = HV_MSG_REQUEST_OFFERS}, {.type = HV_MSG_UNLOAD}};
+    uint32_t what = take(in, 1) % 24;
 
-    switch (take(in, 1) % 24) {
-    case 0:
-        step_raw(g, in, false);
-        break;
-    case 1:
-        step_raw(g, in, true);
-        break;
-    case 2:
-        hello(g);
-        break;
-    case 3:
-        step_memory(g, in, HV_SOCK_MEMORY_ADD);
-        break;
-    case 4:
-        step_memory(g, in, HV_SOCK_MEMORY_REMOVE);
-        break;
-    case 5:
-        step_contact(g, in);
-        break;
-    case 6:
-        post(g, &bare[0], sizeof(bare[0]));
-        break;
-    case 7:
-        step_gpadl(g, in);
-        break;
-    case 8:
-        step_body(g, in);
-        break;
-    case 9:
-        step_open(g, in);
-        break;
-    case 10:
-        step_two(g, in, HV_MSG_CLOSE_CHANNEL);
-        break;
-    case 11:
-        step_two(g, in, HV_MSG_GPADL_TEARDOWN);
-        break;
-    case 12:
-        step_two(g, in, HV_MSG_RELID_RELEASED);
-        break;
-    case 13:
-        step_two(g, in, HV_MSG_MODIFY_CHANNEL);
-        break;
-    case 14:
-        post(g, &bare[1], sizeof(bare[1]));
-        break;
-    case 15:
-    case 16:
+    if (what <= 1)
+        step_raw(g, in, what);
+    else if (what <= 14)
+        act_as_guest(g, in, what);
+    else if (what <= 16)
         step_scribble(g, in);
-        break;
-    case 17:
+    else if (what == 17)
         step_event(g, in);
-        break;
-    case 18:
+    else if (what == 18)
         step_device(g);
-        break;
-    case 19:
+    else if (what == 19)
         echo.hold_close = !echo.hold_close;
-        break;
-    case 20:
+    else if (what == 20)
         echo.refuse = !echo.refuse;
-        break;
-    case 21:
+    else if (what == 21)
         receive_all(g);
-        break;
-    case 22:
+    else if (what == 22)
         sleep_workers(g);
-        break;
-    default:
+    else
         run_host(g);
-        break;
-    }
 }
 
 /* ---- A run ---- */

@@ -254,6 +254,14 @@ static void msg_modify_unknown(struct raw *raw)
     (void)raw_post(raw, &modify, sizeof(modify));
 }
 
+static void msg_modify_closed(struct raw *raw)
+{
+    const struct hv_msg_modify_channel modify = {.hdr.type = HV_MSG_MODIFY_CHANNEL,
+                                                 .relid = relid_of(raw)};
+
+    (void)raw_post(raw, &modify, sizeof(modify));
+}
+
 static void msg_gpadl_twice(struct raw *raw)
 {
     raw_gpadl_pages(raw, relid_of(raw), 5, RAW_PFN, 1);
@@ -322,6 +330,7 @@ static const struct {
     {"release twice", msg_release_twice, "does not exist", 0},
     {"modify of nothing", msg_modify_unknown, "channel 9999", 0},
     {"modify at 4.0", msg_modify_unknown, "newer than the version", HV_VERSION_4_0},
+    {"modify of a closed channel at 5.2", msg_modify_closed, "not open", HV_VERSION_5_2},
     {"GPADL id twice", msg_gpadl_twice, "exists already", 0},
     {"teardown of half a GPADL", msg_teardown_growing, "not complete", 0},
     {"teardown twice", msg_teardown_twice, "being torn down", 0},

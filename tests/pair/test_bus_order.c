@@ -248,6 +248,36 @@ static void test_close_order(void)
     rig_stop(&rig);
 }
 
+/** An open that waits for a close can be taken back, and so can the channel. */
+static void test_open_taken_back(void)
+{
+    struct rig rig;
+    struct raw raw;
+    uint32_t relid;
+
+    rig_start(&rig, &(struct rig_opts){0});
+    raw_ready(&raw, &rig, RAW_VERSION);
+    relid = relid_of(&raw);
+    CU_ASSERT_EQUAL(raw_open(&raw, relid), 0);
+    raw_gpadl_pages(&raw, relid, 5, RAW_PFN + 32, 8);
+    CU_ASSERT_EQUAL(raw_gpadl_status(&raw), 0);
+    atomic_store(&rig.echo.hold_close, true);
+    raw_post_relid(&raw, HV_MSG_CLOSE_CHANNEL, relid);
+    raw_post_open(&raw, relid, 5, 4, 0);
+    raw_post_relid(&raw, HV_MSG_CLOSE_CHANNEL, relid);
+    raw_post_open(&raw, relid, 5, 4, 0);
+    raw_post_relid(&raw, HV_MSG_RELID_RELEASED, relid);
+    raw_post_teardown(&raw, relid, RAW_GPADL);
+    CU_ASSERT(raw_silent(&raw, 50));
+    atomic_store(&rig.echo.hold_close, false);
+    CU_ASSERT_PTR_NOT_NULL(raw_expect(&raw, HV_MSG_GPADL_TORNDOWN));
+    CU_ASSERT_EQUAL(atomic_load(&rig.echo.opened), 1);
+    raw_post_relid(&raw, HV_MSG_CLOSE_CHANNEL, relid);
+    CU_ASSERT(raw_goodbye(&raw, "does not exist"));
+    raw_disconnect(&raw);
+    rig_stop(&rig);
+}
+
 /* ---- Rescind ---- */
 
 static void test_rescind_while_waiting(void)
@@ -461,6 +491,7 @@ static const struct hv_test_case cases[] = {
     {"GPADLs are bounded", test_gpadl_bound},
     {"opens refused", test_open_refusals},
     {"close, teardown, reopen, release", test_close_order},
+    {"open taken back", test_open_taken_back},
     {"rescind while waiting", test_rescind_while_waiting},
     {"contact resets", test_contact_resets},
     {"unload", test_unload},

@@ -30,7 +30,7 @@ void raw_connect(struct raw *raw, struct rig *rig)
     raw->fd = rig_connect(rig);
 }
 
-static void forget_offers(struct raw *raw)
+void raw_forget_offers(struct raw *raw)
 {
     for (unsigned i = 0; i < raw->offer_count; i++) {
         (void)close(raw->offers[i].signal_fd);
@@ -41,7 +41,7 @@ static void forget_offers(struct raw *raw)
 
 void raw_disconnect(struct raw *raw)
 {
-    forget_offers(raw);
+    raw_forget_offers(raw);
     if (raw->memory)
         (void)munmap(raw->memory, RAW_PAGES * HV_PAGE_BYTES);
     if (raw->memory_fd >= 0)
@@ -263,7 +263,7 @@ int raw_contact(struct raw *raw, uint32_t version, bool monitor)
         contact.monitor_page_h2g = (uint64_t)RAW_PFN << HV_PAGE_SHIFT;
         contact.monitor_page_g2h = (uint64_t)(RAW_PFN + 1) << HV_PAGE_SHIFT;
     }
-    forget_offers(raw);
+    raw_forget_offers(raw);
     raw->version = version;
     (void)raw_post(raw, &contact, sizeof(contact));
     response = raw_expect(raw, HV_MSG_VERSION_RESPONSE);
@@ -288,8 +288,9 @@ void raw_ready(struct raw *raw, struct rig *rig, uint32_t version)
             "an orderly start");
 }
 
-void raw_gpadl_pages(struct raw *raw, uint32_t relid, uint32_t id, uint64_t first_pfn,
-                     uint32_t pages)
+/** step 1 = forwards, -1 = backwards. */
+static void send_gpadl(struct raw *raw, uint32_t relid, uint32_t id, uint64_t pfn, int step,
+                       uint32_t pages)
 {
     union {
         struct hv_msg_gpadl_header header;
@@ -303,20 +304,29 @@ void raw_gpadl_pages(struct raw *raw, uint32_t relid, uint32_t id, uint64_t firs
                             .range_count = 1}};
     const struct hv_gpa_range range = {.byte_count = pages * HV_PAGE_BYTES};
     uint32_t done = 0, n = pages < HV_GPADL_HEADER_PFNS ? pages : HV_GPADL_HEADER_PFNS;
-    uint64_t pfn;
 
     memcpy(message.bytes + 20, &range, sizeof(range));
-    for (; done < n; done++) {
-        pfn = first_pfn + done;
+    for (; done < n; done++, pfn += (uint64_t)step)
         memcpy(message.bytes + 28 + 8 * done, &pfn, sizeof(pfn));
-    }
     (void)raw_post(raw, &message, 28 + 8 * (size_t)n);
     while (done < pages) {
         message.body = (struct hv_msg_gpadl_body){.hdr.type = HV_MSG_GPADL_BODY, .gpadl = id};
-        for (n = 0; n < HV_GPADL_BODY_PFNS && done < pages; n++, done++)
-            message.words[2 + n] = first_pfn + done;
+        for (n = 0; n < HV_GPADL_BODY_PFNS && done < pages; n++, done++, pfn += (uint64_t)step)
+            message.words[2 + n] = pfn;
         (void)raw_post(raw, &message, 16 + 8 * (size_t)n);
     }
+}
+
+void raw_gpadl_pages(struct raw *raw, uint32_t relid, uint32_t id, uint64_t first_pfn,
+                     uint32_t pages)
+{
+    send_gpadl(raw, relid, id, first_pfn, 1, pages);
+}
+
+void raw_gpadl_backwards(struct raw *raw, uint32_t relid, uint32_t id, uint64_t first_pfn,
+                         uint32_t pages)
+{
+    send_gpadl(raw, relid, id, first_pfn + pages - 1, -1, pages);
 }
 
 uint32_t raw_gpadl_status(struct raw *raw)

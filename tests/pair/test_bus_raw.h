@@ -68,11 +68,16 @@ int raw_memory_result(struct raw *raw);
 int raw_memory(struct raw *raw);
 int raw_contact(struct raw *raw, uint32_t version, bool monitor);
 int raw_offers(struct raw *raw);
+/** Close their descriptors, make room for more. */
+void raw_forget_offers(struct raw *raw);
 /** All of the above, from hello. */
 void raw_ready(struct raw *raw, struct rig *rig, uint32_t version);
 /** Header and bodies for `pages` consecutive pages from first; does not wait. */
 void raw_gpadl_pages(struct raw *raw, uint32_t relid, uint32_t id, uint64_t first_pfn,
                      uint32_t pages);
+/** The same, last page first. */
+void raw_gpadl_backwards(struct raw *raw, uint32_t relid, uint32_t id, uint64_t first_pfn,
+                         uint32_t pages);
 /** Status of GPADL_CREATED. */
 uint32_t raw_gpadl_status(struct raw *raw);
 /** Ask to open; status by raw_open_status(). */

@@ -48,6 +48,7 @@ struct echo {
     struct hv_host_device *device;
     struct hv_guid instance;
     uint8_t refuse; /* first byte of the open message's user data that is refused; 0 = none */
+    int late_fd;    /* if not 0: a close is answered when this event descriptor says so */
     uint16_t subchannels_at_open; /* asked for in the open of the primary already */
     atomic_uint open_channels;
     atomic_uint opened;
@@ -97,7 +98,8 @@ void rig_address(struct rig *rig, char *address, size_t bytes);
 /** Wait for a counter to reach a value; false after 10 s. */
 bool rig_wait(const atomic_uint *counter, unsigned value);
 bool rig_wait_flag(const atomic_bool *flag);
-/** What the host warned of last contains this. */
+bool rig_has_warned(struct rig *rig, const char *text);
+/** What the host warned of last contains this; says so if not. */
 bool rig_warned(struct rig *rig, const char *text);
 
 void rig_offer(struct rig *rig, struct echo *echo, uint8_t number, bool monitored);

@@ -107,9 +107,9 @@ static int map_rings(struct hv_host_channel *channel, const uint64_t *pfns, uint
 
 /* ---- Open ---- */
 
+/** A sub-channel that is still offered has an open primary: they are taken away before it closes. */
 static int prepare(struct hv_host_channel *channel, const struct hv_msg_open *open)
 {
-    struct hv_host_guest *guest = channel->guest;
     const uint64_t *pfns;
     struct hv_host_gpadl *gpadl;
     uint32_t pages;
@@ -117,12 +117,6 @@ static int prepare(struct hv_host_channel *channel, const struct hv_msg_open *op
 
     if (!channel->device)
         return -ENODEV;
-    if (channel->index) {
-        struct hv_host_channel *primary = hv_host_channel_of_device(guest, channel->device, 0);
-
-        if (!primary || primary->state != HV_CHANNEL_OPEN || is_closing(primary))
-            return -ENOTCONN;
-    }
     err = hv_host_gpadl_ring(channel, open->gpadl, &gpadl, &pfns, &pages);
     if (!err && pages < 4)
         err = -EINVAL;
