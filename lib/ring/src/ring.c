@@ -45,6 +45,7 @@ int hv_ring_tx_init(struct hv_ring_tx *tx, const struct hv_ring_area *area)
     tx->write = write;
     tx->published = write;
     tx->peer_read = read;
+    tx->room = area->data_bytes - hv_ring_distance_(read, write, area->data_bytes);
     /* equal indices mean empty: 8 bytes always stay free */
     tx->max_bytes = hv_min_u32(area->data_bytes - HV_RING_ALIGN_BYTES,
                                HV_RING_PACKET_MAX_BYTES + HV_RING_TRAILER_BYTES);
@@ -65,6 +66,7 @@ int hv_ring_rx_init(struct hv_ring_rx *rx, const struct hv_ring_area *area)
     rx->read = read;
     rx->released = read;
     rx->peer_write = write;
+    rx->available = hv_ring_distance_(read, write, area->data_bytes);
     rx->fault = HV_RING_FAULT_NONE;
     return 0;
 }
@@ -102,7 +104,7 @@ uint32_t hv_ring_tx_free(struct hv_ring_tx *tx)
     if (tx->fault || hv_ring_tx_take_(tx, atomic_load_explicit(&tx->area.control->read_index,
                                                                memory_order_acquire)))
         return 0;
-    return hv_ring_tx_free_(tx);
+    return tx->room;
 }
 
 bool hv_ring_tx_want_room(struct hv_ring_tx *tx, uint32_t bytes)
@@ -118,7 +120,7 @@ bool hv_ring_tx_want_room(struct hv_ring_tx *tx, uint32_t bytes)
     /* the peer does not see what is reserved and not yet published, so to it that counts as free */
     atomic_store_explicit(&control->pending_send_size, want + hidden, memory_order_seq_cst);
     if (!hv_ring_tx_take_(tx, atomic_load_explicit(&control->read_index, memory_order_seq_cst)) &&
-        hv_ring_tx_free_(tx) <= want)
+        tx->room <= want)
         return false;
     hv_ring_tx_clear_want(tx);
     return true;
@@ -160,11 +162,11 @@ bool hv_ring_rx_unmask(struct hv_ring_rx *rx)
     atomic_store_explicit(&control->interrupt_mask, 0, memory_order_seq_cst);
     return hv_ring_rx_take_(rx,
                             atomic_load_explicit(&control->write_index, memory_order_seq_cst)) ||
-           rx->read != rx->peer_write;
+           rx->available;
 }
 
 bool hv_ring_rx_ready(const struct hv_ring_rx *rx)
 {
-    return rx->fault || rx->read != rx->peer_write ||
+    return rx->fault || rx->available ||
            rx->read != atomic_load_explicit(&rx->area.control->write_index, memory_order_acquire);
 }

@@ -54,6 +54,7 @@ struct hv_ring_tx {
     uint32_t write;     /* private write position, packets up to here are reserved */
     uint32_t published; /* what the peer has been shown */
     uint32_t peer_read; /* last checked copy of read_index */
+    uint32_t room;      /* bytes between write and peer_read; 0 when dead */
     uint32_t max_bytes; /* largest packet with its trailer */
     enum hv_ring_fault fault;
     struct hv_ring_stats stats;
@@ -65,6 +66,7 @@ struct hv_ring_rx {
     uint32_t read;       /* private read position, packets up to here were peeked */
     uint32_t released;   /* what the peer has been given back */
     uint32_t peer_write; /* last checked copy of write_index */
+    uint32_t available;  /* bytes between read and peer_write; 0 when dead */
     enum hv_ring_fault fault;
     struct hv_ring_stats stats;
 };
