@@ -170,7 +170,8 @@ class Case(unittest.TestCase):
     def run_tool(self, *args, check=True, timeout=TIMEOUT, data=None):
         """Run a client to its end.  Its CompletedProcess; fails the test when it fails and check is set."""
         run = subprocess.run([str(a) for a in args], input=data, stdin=None if data is not None else subprocess.DEVNULL,
-                             capture_output=True, text=data is None or isinstance(data, str), timeout=timeout,
+                             capture_output=True, text=data is None or isinstance(data, str),
+                             errors="replace" if data is None or isinstance(data, str) else None, timeout=timeout,
                              check=False, cwd=self.dir, preexec_fn=die_with_parent)
         if check and run.returncode != 0:
             self.fail(f"{args}: exit code {run.returncode}\n{run.stdout}\n{run.stderr}")
