@@ -2,6 +2,7 @@
 /* DMA memory: what the host is given, and the way from addresses to page numbers. */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -305,6 +306,38 @@ static void test_readers(void)
     peer_fini(&peer);
 }
 
+/** Memory that comes and goes with a device, which a host may take away as often as it likes, leaves nothing behind. */
+static void test_tables_are_freed(void)
+{
+    struct hv_channel_opts opts = HV_CHANNEL_OPTS_INIT;
+    uint32_t pfn = PEER_FIRST_PFN;
+    struct peer peer;
+    size_t before = 0;
+
+    opts.out_bytes = opts.in_bytes = 2 * PAGE;
+    begin(&peer);
+    for (uint32_t i = 0; i < 200; i++) {
+        struct hv_channel *channel = NULL;
+        struct hv_dma *dma = NULL;
+
+        if (i == 100)
+            before = mallinfo2().uordblks;
+        peer_channel_opened(&peer, 1, pfn, HV_GPADL_FIRST + i, 1 + i);
+        CU_ASSERT_EQUAL(hv_channel_open(peer.bus, &peer_instance, 0, &opts, &channel), 0);
+        peer_memory_result(&peer, pfn + 4, 0);
+        CU_ASSERT_EQUAL(hv_dma_alloc(peer.bus, PAGE, &dma), 0);
+        hv_dma_free(dma);
+        peer_torndown(&peer, HV_GPADL_FIRST + i);
+        hv_channel_close(channel);
+        peer_memory_result(&peer, pfn, 0);
+        peer_memory_result(&peer, pfn + 4, 0);
+        peer_skip(&peer);
+        pfn += 5;
+    }
+    CU_ASSERT(mallinfo2().uordblks <= before + 512); /* both 0 with a sanitizer */
+    peer_fini(&peer);
+}
+
 static const struct hv_test_case cases[] = {
     {"allocate and free", test_alloc},
     {"large allocation", test_huge},
@@ -314,6 +347,7 @@ static const struct hv_test_case cases[] = {
     {"neighbours", test_neighbours},
     {"host refuses", test_refused},
     {"readers", test_readers},
+    {"tables are freed", test_tables_are_freed},
 };
 
 int main(int argc, char **argv)

@@ -69,7 +69,7 @@ struct hv_dma_run {
 
 /** All memory that the host can reach, ascending.  Immutable once readers can see it. */
 struct hv_dma_table {
-    struct hv_dma_table *older; /* readers may still look at these: freed with the bus */
+    struct hv_dma_table *older; /* owners of channels may still look at these: hv_dma_trim() */
     size_t count;
     struct hv_dma_run runs[];
 };
@@ -129,6 +129,8 @@ void hv_channel_fail(struct hv_channel *channel, int error);
 
 /* ---- dma.c ---- */
 
+/** No channel is open, so nobody looks page numbers up: free the tables that were replaced. */
+void hv_dma_trim(struct hv_vmbus *bus);
 void hv_dma_free_all(struct hv_vmbus *bus);
 
 #endif

@@ -109,6 +109,15 @@ static void warn_about_subchannels(const struct hv_channel *primary)
                    offer->relid);
 }
 
+static bool any_open(const struct hv_vmbus *bus)
+{
+    const struct hv_offer *offer = bus->offers;
+
+    while (offer && !offer->channel)
+        offer = offer->next;
+    return offer != NULL;
+}
+
 void hv_channel_close(struct hv_channel *channel)
 {
     struct hv_vmbus *bus;
@@ -122,6 +131,8 @@ void hv_channel_close(struct hv_channel *channel)
     channel->offer->channel = NULL;
     free(channel);
     hv_bus_reap(bus);
+    if (!any_open(bus))
+        hv_dma_trim(bus);
 }
 
 int hv_channel_set_target(struct hv_channel *channel, uint32_t target_vp)

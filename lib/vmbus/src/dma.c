@@ -3,8 +3,8 @@
  * Memory that the host can reach, and the way from an address to page numbers.
  *
  * Looking up is lock-free and runs once per request in many threads: a sorted table of runs that nobody changes.
- * Adding or freeing memory makes a new table and swaps it in; the old ones stay until the bus closes, since nobody
- * knows who still looks at them.  That is a few bytes per change, and changes are rare.
+ * Adding or freeing memory makes a new table and swaps it in; the old ones stay until no channel is open any more, since
+ * owners may still look at them.  That is a few bytes per change, and changes are rare.
  */
 #include "bus_impl.h"
 
@@ -151,22 +151,35 @@ void hv_dma_free(struct hv_dma *dma)
     release(dma);
 }
 
-void hv_dma_free_all(struct hv_vmbus *bus)
+static void free_tables(struct hv_dma_table *table)
 {
-    struct hv_dma_table *table = atomic_load_explicit(&bus->dma_table, memory_order_relaxed);
-
-    while (bus->dma) {
-        struct hv_dma *dma = bus->dma;
-
-        bus->dma = dma->next;
-        release(dma);
-    }
     while (table) {
         struct hv_dma_table *older = table->older;
 
         free(table);
         table = older;
     }
+}
+
+void hv_dma_trim(struct hv_vmbus *bus)
+{
+    struct hv_dma_table *table = atomic_load_explicit(&bus->dma_table, memory_order_relaxed);
+
+    if (!table)
+        return;
+    free_tables(table->older);
+    table->older = NULL;
+}
+
+void hv_dma_free_all(struct hv_vmbus *bus)
+{
+    while (bus->dma) {
+        struct hv_dma *dma = bus->dma;
+
+        bus->dma = dma->next;
+        release(dma);
+    }
+    free_tables(atomic_load_explicit(&bus->dma_table, memory_order_relaxed));
     atomic_store_explicit(&bus->dma_table, NULL, memory_order_relaxed);
 }
 

@@ -149,7 +149,8 @@ int hv_dma_register(struct hv_vmbus *bus, void *va, size_t bytes, int fd, uint64
 void *hv_dma_address(const struct hv_dma *dma);
 size_t hv_dma_bytes(const struct hv_dma *dma);
 /**
- * Host page numbers (4096 bytes each) of [va, va + bytes), first page first.  Lock-free; any thread.
+ * Host page numbers (4096 bytes each) of [va, va + bytes), first page first.  Lock-free; any thread, while a channel of
+ * the bus is open or nothing else is done with the bus.
  * Returns how many were written, or -EFAULT when not all of it is DMA memory, -ENOBUFS when more than `max`.
  */
 ssize_t hv_dma_pfns(const struct hv_vmbus *bus, const void *va, size_t bytes, uint64_t *pfns,
