@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -207,6 +208,12 @@ int listener_adopt(struct listener *listener, int fd, char *why)
         getsockname(fd, (struct sockaddr *)&bound, &bytes)) {
         (void)hv_option_fail(why, "descriptor %d from systemd is no listening socket", fd);
         return -ENOTSOCK;
+    }
+    int flags = fcntl(fd, F_GETFL); /* the service manager hands sockets over that block */
+
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK)) {
+        (void)hv_option_fail(why, "descriptor %d from systemd: %s", fd, strerror(errno));
+        return -errno;
     }
     if (bound.ss_family == AF_UNIX) {
         (void)snprintf(listener->uri, sizeof(listener->uri), "nbd+unix:///?socket=%s",
