@@ -107,6 +107,8 @@ void ring_pair_check_rx_dead(struct ring_pair *p, const char *row)
     HV_CHECK_ROW(row, hv_ring_rx_peek(&p->rx, &got) == -EPROTO);
     HV_CHECK_ROW(row, !hv_ring_rx_release(&p->rx));
     HV_CHECK_ROW(row, atomic_load(&p->area.control->read_index) == read);
-    HV_CHECK_ROW(row, hv_ring_rx_unmask(&p->rx)); /* never sleep on a dead ring */
+    atomic_store(&p->area.control->write_index, p->rx.released);
+    HV_CHECK_ROW(
+        row, hv_ring_rx_unmask(&p->rx)); /* never sleep on a dead ring, even if it looks empty */
     HV_CHECK_ROW(row, hv_ring_rx_ready(&p->rx));
 }

@@ -363,7 +363,9 @@ static void test_ring_bad_read_index(void)
             HV_CHECK_ROW(rows[i].name, !hv_ring_tx_publish(&p.tx));
             HV_CHECK_ROW(rows[i].name, atomic_load(&p.area.control->write_index) == 264);
             HV_CHECK_ROW(rows[i].name, hv_ring_tx_free(&p.tx) == 0);
-            HV_CHECK_ROW(rows[i].name, hv_ring_tx_want_room(&p.tx, 24));
+            HV_CHECK_ROW(rows[i].name, hv_ring_tx_want_room(&p.tx, 4088));
+            desc.payload_bytes = 5000;
+            HV_CHECK_ROW(rows[i].name, hv_ring_tx_reserve(&p.tx, &desc, &slot) == -EPROTO);
         }
         ring_pair_destroy(&p);
     }

@@ -34,10 +34,7 @@ static inline uint32_t hv_ring_advance_(uint32_t index, uint32_t bytes, uint32_t
     return index;
 }
 
-/**
- * An index from the peer: inside the data area, aligned, and not left of where it was.  `base` is this end's own
- * index, which the peer's can approach but never pass, so seen from there it only grows (write) or shrinks (read).
- */
+/** An index from the peer: inside the data area and aligned.  Where it may have moved: the two take functions. */
 static inline enum hv_ring_fault hv_ring_check_index_(uint32_t index, uint32_t data_bytes)
 {
     if (hv_ring_unlikely_(index >= data_bytes))
