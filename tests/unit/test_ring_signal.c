@@ -244,6 +244,22 @@ static void test_ring_mask(void)
     ring_pair_destroy(&p);
 }
 
+/** An empty ring that died and looks sound again is not slept on. */
+static void test_ring_mask_dead(void)
+{
+    struct hv_packet got;
+    struct ring_pair p;
+
+    if (!ring_pair_create(&p, 4096))
+        return;
+    atomic_store(&p.area.control->write_index, 4096);
+    CU_ASSERT(hv_ring_rx_peek(&p.rx, &got) == -EPROTO);
+    atomic_store(&p.area.control->write_index, 0);
+    CU_ASSERT(hv_ring_rx_unmask(&p.rx));
+    CU_ASSERT(hv_ring_rx_ready(&p.rx));
+    ring_pair_destroy(&p);
+}
+
 static void test_ring_init(void)
 {
     static const struct {
@@ -319,6 +335,7 @@ static const struct hv_test_case cases[] = {
     {"want room, hidden packets", test_ring_want_room_hidden},
     {"want room, dead", test_ring_want_room_dead},
     {"mask", test_ring_mask},
+    {"mask, dead", test_ring_mask_dead},
     {"init", test_ring_init},
     {"reset", test_ring_reset},
 };
