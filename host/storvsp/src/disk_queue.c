@@ -197,6 +197,12 @@ static void retry_exclusive(struct hv_disk_queue *queue)
     work(queue, command, hv_scsi_admit(queue, command));
 }
 
+bool hv_disk_queue_is_settled(const struct hv_disk_queue *queue)
+{
+    return queue->events_seen == queue->events_read &&
+           atomic_load_explicit(&queue->kicks_sent, memory_order_relaxed) == queue->kicks_read;
+}
+
 /*
  * The eventfd counts what we found already; read it, so that it sleeps again.  It may lag behind the ring.  True: what
  * was read may stand for something new, look once more.
@@ -205,8 +211,7 @@ static bool read_events(struct hv_disk_queue *queue)
 {
     uint64_t value;
 
-    if (queue->events_seen == queue->events_read &&
-        atomic_load_explicit(&queue->kicks_sent, memory_order_relaxed) == queue->kicks_read)
+    if (hv_disk_queue_is_settled(queue))
         return false;
     if (read(queue->fd, &value, sizeof(value)) != (ssize_t)sizeof(value))
         return false; /* not written yet: it will ring, and the poll after that reads it */

@@ -108,6 +108,8 @@ void hv_disk_execute(struct hv_disk_queue *queue, struct hv_scsi_command *comman
 void hv_disk_queue_flush(struct hv_disk_queue *queue);
 /** Complete what is ready.  Returns how many.  Only a call that returned 0 leaves the descriptor armed. */
 int hv_disk_queue_poll(struct hv_disk_queue *queue);
+/** Nothing is to be read from the descriptor: an idle queue that is not settled has to be polled until it is. */
+bool hv_disk_queue_is_settled(const struct hv_disk_queue *queue);
 /** Readable when poll has work; -1 when the store always completes at once. */
 int hv_disk_queue_fd(const struct hv_disk_queue *queue);
 uint32_t hv_disk_queue_in_flight(const struct hv_disk_queue *queue);

@@ -254,12 +254,8 @@ static int poll_disks(struct hv_storvsp_channel *ch)
     int done = 0;
 
     for (struct hv_storvsp_binding *b = ch->bound; b; b = b->next)
-        if (b->busy || b->unsettled) {
-            int n = hv_disk_queue_poll(b->queue);
-
-            b->unsettled = n > 0; /* its descriptor wakes us only after a poll without result */
-            done += n;
-        }
+        if (b->busy || (b->queue && !hv_disk_queue_is_settled(b->queue)))
+            done += hv_disk_queue_poll(b->queue);
     return done;
 }
 

@@ -56,10 +56,9 @@ struct hv_storvsp_binding {
     struct hv_disk_queue *queue;     /* created by the first command */
     struct hv_storvsp_binding *next; /* in channel->bound: all of the channel's */
     struct hv_storvsp_binding *touched_next;
-    uint32_t busy;  /* commands in the queue */
-    bool unsettled; /* the last poll found something */
-    bool touched;   /* to be flushed to the kernel at the end of the batch */
-    bool detached;  /* takes no new command, dies when idle */
+    uint32_t busy; /* commands in the queue */
+    bool touched;  /* to be flushed to the kernel at the end of the batch */
+    bool detached; /* takes no new command, dies when idle */
     int watched_fd;
 };
 
