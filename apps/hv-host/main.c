@@ -8,6 +8,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "common/limits.h"
 #include "common/spin.h"
 #include "control.h"
 #include "controller.h"
@@ -161,6 +162,7 @@ int main(int argc, char **argv)
     case OPTIONS_RUN:
         break;
     }
+    hv_raise_file_limit();
     report_init(p.options.log_level, p.options.json);
     err = start(&p); /* has said what failed */
     while (!err && !p.stop) {

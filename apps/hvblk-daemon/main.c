@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <systemd/sd-daemon.h>
 
+#include "common/limits.h"
 #include "daemon.h"
 
 int main(int argc, char **argv)
@@ -10,6 +11,7 @@ int main(int argc, char **argv)
 
     switch (options_parse(&options, argc, argv, sd_listen_fds(0) > 0)) {
     case OPTIONS_RUN:
+        hv_raise_file_limit();
         ret = daemon_run(&options);
         break;
     case OPTIONS_BAD:

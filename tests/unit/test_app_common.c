@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "common/cpus.h"
 #include "common/disk_option.h"
+#include "common/limits.h"
 #include "common/option.h"
 #include "common/size.h"
 #include "common/spin.h"
@@ -264,6 +266,21 @@ static void test_spin_window(void)
         CU_ASSERT_FALSE(hv_spin_again_at(&spin, now));
 }
 
+static void test_file_limit(void)
+{
+    struct rlimit before, files;
+
+    CU_ASSERT_EQUAL(getrlimit(RLIMIT_NOFILE, &before), 0);
+    files = before;
+    files.rlim_cur = before.rlim_max < 64 ? before.rlim_max : 64;
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &files), 0);
+    hv_raise_file_limit();
+    CU_ASSERT_EQUAL(getrlimit(RLIMIT_NOFILE, &files), 0);
+    CU_ASSERT_EQUAL(files.rlim_cur, before.rlim_max);
+    CU_ASSERT_EQUAL(files.rlim_max, before.rlim_max);
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 int main(int argc, char **argv)
 {
     static const struct hv_test_case cases[] = {
@@ -275,6 +292,7 @@ int main(int argc, char **argv)
         {"disk: every word", test_disk_all_words},
         {"disk: errors say what is allowed", test_disk_errors_say_what_is_allowed},
         {"spin: window follows success", test_spin_window},
+        {"limits: files", test_file_limit},
     };
 
     return hv_test_main("app_common", cases, HV_TEST_COUNT(cases), argc, argv);
