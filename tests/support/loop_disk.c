@@ -61,9 +61,9 @@ static void inquiry(struct loop_disk *d, const struct loop_packet *p, struct hv_
         return;
     }
     data[1] = page;
-    if (d->no_vpd) {
-        refuse(d, srb, HV_ASC_INVALID_FIELD_IN_CDB);
-    } else if (page == 0x00) {
+    if (d->no_vpd)
+        page = 0xff; /* refused below, like any that is not there */
+    if (page == 0x00) {
         static const uint8_t pages[] = {0, 0, 0, 4, 0x00, 0x80, 0xb0, 0xb2};
 
         give(p, srb, pages, sizeof(pages));

@@ -16,79 +16,77 @@
 #define CHECK   HV_SCSI_STATUS_CHECK_CONDITION
 #define NOTHING 0xff
 
+static const struct {
+    const char *name;
+    unsigned srb, scsi;
+    unsigned key, asc; /* key NOTHING: no sense */
+    int action, error;
+    bool rescan;
+} answers[] = {
+    {"good", OK, 0, NOTHING, 0, HV_STORVSC_DONE, 0, false},
+    {"good, queue frozen", OK | HV_SRB_QUEUE_FROZEN, 0, NOTHING, 0, HV_STORVSC_DONE, 0, false},
+    {"check without sense", OK, CHECK, NOTHING, 0, HV_STORVSC_DONE, -EIO, false},
+    {"sense without the flag", FAILED, CHECK, 6, 0x2900, HV_STORVSC_DONE, -EIO, false},
+    {"busy", OK, HV_SCSI_STATUS_BUSY, NOTHING, 0, HV_STORVSC_AGAIN_LATER, -EIO, false},
+    {"task set full", FAILED, HV_SCSI_STATUS_TASK_SET_FULL, NOTHING, 0, HV_STORVSC_AGAIN_LATER,
+     -EIO, false},
+    {"reservation conflict", FAILED, HV_SCSI_STATUS_RESERVATION_CONFLICT, NOTHING, 0,
+     HV_STORVSC_DONE, -EBUSY, false},
+    {"task aborted", HV_SRB_ABORTED, HV_SCSI_STATUS_TASK_ABORTED, NOTHING, 0, HV_STORVSC_AGAIN,
+     -EIO, false},
+    {"unknown SCSI status", OK, 0x77, NOTHING, 0, HV_STORVSC_DONE, -EIO, false},
+    {"SRB busy", HV_SRB_BUSY, 0, NOTHING, 0, HV_STORVSC_AGAIN_LATER, -EIO, false},
+    {"SRB pending", HV_SRB_PENDING, 0, NOTHING, 0, HV_STORVSC_DONE, -EIO, false},
+    {"SRB aborted", HV_SRB_ABORTED, 0, NOTHING, 0, HV_STORVSC_AGAIN, -EIO, false},
+    {"SRB bus reset", HV_SRB_BUS_RESET, 0, NOTHING, 0, HV_STORVSC_AGAIN, -EIO, false},
+    {"SRB flushed", HV_SRB_FLUSHED, 0, NOTHING, 0, HV_STORVSC_AGAIN, -EIO, false},
+    {"SRB timeout", HV_SRB_TIMEOUT, 0, NOTHING, 0, HV_STORVSC_AGAIN, -EIO, false},
+    {"SRB error, good status", FAILED, 0, NOTHING, 0, HV_STORVSC_DONE, -EIO, false},
+    {"SRB overrun", HV_SRB_DATA_OVERRUN, 0, NOTHING, 0, HV_STORVSC_DONE, -EIO, false},
+    {"SRB internal error", HV_SRB_INTERNAL_ERROR, 0, NOTHING, 0, HV_STORVSC_DONE, -EIO, false},
+    {"SRB nobody knows", 0x3a, 0, NOTHING, 0, HV_STORVSC_DONE, -EIO, false},
+    {"SRB invalid request", HV_SRB_INVALID_REQUEST, 0, NOTHING, 0, HV_STORVSC_DONE, -EINVAL, false},
+    {"SRB invalid LUN", HV_SRB_INVALID_LUN, CHECK, NOTHING, 0, HV_STORVSC_DONE, -ENODEV, true},
+    {"SRB invalid target", HV_SRB_INVALID_TARGET, 0, NOTHING, 0, HV_STORVSC_DONE, -ENODEV, true},
+    {"SRB no device", HV_SRB_NO_DEVICE | HV_SRB_QUEUE_FROZEN, 0, NOTHING, 0, HV_STORVSC_DONE,
+     -ENODEV, true},
+    {"SRB invalid path", HV_SRB_INVALID_PATH, 0, NOTHING, 0, HV_STORVSC_DONE, -ENODEV, true},
+    {"recovered", FAILED | VALID, CHECK, 1, 0x1700, HV_STORVSC_DONE, 0, false},
+    {"recovered, but aborted", HV_SRB_ABORTED | VALID, CHECK, 1, 0x1700, HV_STORVSC_DONE, -EIO,
+     false},
+    {"sense without key", FAILED | VALID, CHECK, 0, 0, HV_STORVSC_DONE, -EIO, false},
+    {"becoming ready", FAILED | VALID, CHECK, 2, 0x0401, HV_STORVSC_AGAIN_LATER, -EIO, false},
+    {"no medium", FAILED | VALID, CHECK, 2, 0x3a00, HV_STORVSC_DONE, -EIO, false},
+    {"medium", FAILED | VALID, CHECK, 3, 0x1100, HV_STORVSC_DONE, -EIO, false},
+    {"medium, SRB success", OK | VALID, CHECK, 3, 0x1100, HV_STORVSC_DONE, -EIO, false},
+    {"hardware", FAILED | VALID, CHECK, 4, 0x4400, HV_STORVSC_DONE, -EIO, false},
+    {"opcode", FAILED | VALID, CHECK, 5, 0x2000, HV_STORVSC_DONE, -EOPNOTSUPP, false},
+    {"range", FAILED | VALID, CHECK, 5, 0x2100, HV_STORVSC_DONE, -EINVAL, false},
+    {"field", HV_SRB_INVALID_REQUEST | VALID, CHECK, 5, 0x2400, HV_STORVSC_DONE, -EINVAL, false},
+    {"LUN not supported", FAILED | VALID, CHECK, 5, 0x2500, HV_STORVSC_DONE, -ENODEV, true},
+    {"reset", FAILED | VALID, CHECK, 6, 0x2900, HV_STORVSC_AGAIN, -EIO, false},
+    {"capacity changed", FAILED | VALID, CHECK, 6, 0x2a09, HV_STORVSC_AGAIN, -EIO, true},
+    {"LUNs changed", FAILED | VALID, CHECK, 6, 0x3f0e, HV_STORVSC_AGAIN, -EIO, true},
+    {"attention, other", FAILED | VALID, CHECK, 6, 0x2f00, HV_STORVSC_AGAIN, -EIO, false},
+    {"write-protected", FAILED | VALID, CHECK, 7, 0x2700, HV_STORVSC_DONE, -EPERM, true},
+    {"space", FAILED | VALID, CHECK, 7, 0x2707, HV_STORVSC_DONE, -ENOSPC, false},
+    {"aborted command", FAILED | VALID, CHECK, 0xb, 0x4700, HV_STORVSC_AGAIN, -EIO, false},
+    {"overflow", FAILED | VALID, CHECK, 0xd, 0, HV_STORVSC_DONE, -ENOSPC, false},
+    {"miscompare", FAILED | VALID, CHECK, 0xe, 0x1d00, HV_STORVSC_DONE, -EILSEQ, false},
+    {"vendor", FAILED | VALID, CHECK, 9, 0x8000, HV_STORVSC_DONE, -EIO, false},
+};
+
 static void test_judge(void)
 {
-    static const struct {
-        const char *name;
-        unsigned srb, scsi;
-        unsigned key, asc; /* key NOTHING: no sense */
-        int action, error;
-        bool rescan;
-    } rows[] = {
-        {"good", OK, 0, NOTHING, 0, HV_STORVSC_DONE, 0, false},
-        {"good, queue frozen", OK | HV_SRB_QUEUE_FROZEN, 0, NOTHING, 0, HV_STORVSC_DONE, 0, false},
-        {"check without sense", OK, CHECK, NOTHING, 0, HV_STORVSC_DONE, -EIO, false},
-        {"sense without the flag", FAILED, CHECK, 6, 0x2900, HV_STORVSC_DONE, -EIO, false},
-        {"busy", OK, HV_SCSI_STATUS_BUSY, NOTHING, 0, HV_STORVSC_AGAIN_LATER, -EIO, false},
-        {"task set full", FAILED, HV_SCSI_STATUS_TASK_SET_FULL, NOTHING, 0, HV_STORVSC_AGAIN_LATER,
-         -EIO, false},
-        {"reservation conflict", FAILED, HV_SCSI_STATUS_RESERVATION_CONFLICT, NOTHING, 0,
-         HV_STORVSC_DONE, -EBUSY, false},
-        {"task aborted", HV_SRB_ABORTED, HV_SCSI_STATUS_TASK_ABORTED, NOTHING, 0, HV_STORVSC_AGAIN,
-         -EIO, false},
-        {"unknown SCSI status", OK, 0x77, NOTHING, 0, HV_STORVSC_DONE, -EIO, false},
-        {"SRB busy", HV_SRB_BUSY, 0, NOTHING, 0, HV_STORVSC_AGAIN_LATER, -EIO, false},
-        {"SRB pending", HV_SRB_PENDING, 0, NOTHING, 0, HV_STORVSC_DONE, -EIO, false},
-        {"SRB aborted", HV_SRB_ABORTED, 0, NOTHING, 0, HV_STORVSC_AGAIN, -EIO, false},
-        {"SRB bus reset", HV_SRB_BUS_RESET, 0, NOTHING, 0, HV_STORVSC_AGAIN, -EIO, false},
-        {"SRB flushed", HV_SRB_FLUSHED, 0, NOTHING, 0, HV_STORVSC_AGAIN, -EIO, false},
-        {"SRB timeout", HV_SRB_TIMEOUT, 0, NOTHING, 0, HV_STORVSC_AGAIN, -EIO, false},
-        {"SRB error, good status", FAILED, 0, NOTHING, 0, HV_STORVSC_DONE, -EIO, false},
-        {"SRB overrun", HV_SRB_DATA_OVERRUN, 0, NOTHING, 0, HV_STORVSC_DONE, -EIO, false},
-        {"SRB internal error", HV_SRB_INTERNAL_ERROR, 0, NOTHING, 0, HV_STORVSC_DONE, -EIO, false},
-        {"SRB nobody knows", 0x3a, 0, NOTHING, 0, HV_STORVSC_DONE, -EIO, false},
-        {"SRB invalid request", HV_SRB_INVALID_REQUEST, 0, NOTHING, 0, HV_STORVSC_DONE, -EINVAL,
-         false},
-        {"SRB invalid LUN", HV_SRB_INVALID_LUN, CHECK, NOTHING, 0, HV_STORVSC_DONE, -ENODEV, true},
-        {"SRB invalid target", HV_SRB_INVALID_TARGET, 0, NOTHING, 0, HV_STORVSC_DONE, -ENODEV,
-         true},
-        {"SRB no device", HV_SRB_NO_DEVICE | HV_SRB_QUEUE_FROZEN, 0, NOTHING, 0, HV_STORVSC_DONE,
-         -ENODEV, true},
-        {"SRB invalid path", HV_SRB_INVALID_PATH, 0, NOTHING, 0, HV_STORVSC_DONE, -ENODEV, true},
-        {"recovered", FAILED | VALID, CHECK, 1, 0x1700, HV_STORVSC_DONE, 0, false},
-        {"recovered, but aborted", HV_SRB_ABORTED | VALID, CHECK, 1, 0x1700, HV_STORVSC_DONE, -EIO,
-         false},
-        {"sense without key", FAILED | VALID, CHECK, 0, 0, HV_STORVSC_DONE, -EIO, false},
-        {"becoming ready", FAILED | VALID, CHECK, 2, 0x0401, HV_STORVSC_AGAIN_LATER, -EIO, false},
-        {"no medium", FAILED | VALID, CHECK, 2, 0x3a00, HV_STORVSC_DONE, -EIO, false},
-        {"medium", FAILED | VALID, CHECK, 3, 0x1100, HV_STORVSC_DONE, -EIO, false},
-        {"medium, SRB success", OK | VALID, CHECK, 3, 0x1100, HV_STORVSC_DONE, -EIO, false},
-        {"hardware", FAILED | VALID, CHECK, 4, 0x4400, HV_STORVSC_DONE, -EIO, false},
-        {"opcode", FAILED | VALID, CHECK, 5, 0x2000, HV_STORVSC_DONE, -EOPNOTSUPP, false},
-        {"range", FAILED | VALID, CHECK, 5, 0x2100, HV_STORVSC_DONE, -EINVAL, false},
-        {"field", HV_SRB_INVALID_REQUEST | VALID, CHECK, 5, 0x2400, HV_STORVSC_DONE, -EINVAL,
-         false},
-        {"LUN not supported", FAILED | VALID, CHECK, 5, 0x2500, HV_STORVSC_DONE, -ENODEV, true},
-        {"reset", FAILED | VALID, CHECK, 6, 0x2900, HV_STORVSC_AGAIN, -EIO, false},
-        {"capacity changed", FAILED | VALID, CHECK, 6, 0x2a09, HV_STORVSC_AGAIN, -EIO, true},
-        {"LUNs changed", FAILED | VALID, CHECK, 6, 0x3f0e, HV_STORVSC_AGAIN, -EIO, true},
-        {"attention, other", FAILED | VALID, CHECK, 6, 0x2f00, HV_STORVSC_AGAIN, -EIO, false},
-        {"write-protected", FAILED | VALID, CHECK, 7, 0x2700, HV_STORVSC_DONE, -EPERM, true},
-        {"space", FAILED | VALID, CHECK, 7, 0x2707, HV_STORVSC_DONE, -ENOSPC, false},
-        {"aborted command", FAILED | VALID, CHECK, 0xb, 0x4700, HV_STORVSC_AGAIN, -EIO, false},
-        {"overflow", FAILED | VALID, CHECK, 0xd, 0, HV_STORVSC_DONE, -ENOSPC, false},
-        {"miscompare", FAILED | VALID, CHECK, 0xe, 0x1d00, HV_STORVSC_DONE, -EILSEQ, false},
-        {"vendor", FAILED | VALID, CHECK, 9, 0x8000, HV_STORVSC_DONE, -EIO, false},
-    };
+    for (size_t i = 0; i < HV_TEST_COUNT(answers); i++) {
+        struct hv_storvsc_sense sense = {(uint8_t)answers[i].key, (uint16_t)answers[i].asc, false};
+        struct hv_storvsc_verdict v =
+            hv_storvsc_judge((uint8_t)answers[i].srb, (uint8_t)answers[i].scsi,
+                             answers[i].key == NOTHING ? NULL : &sense);
 
-    for (size_t i = 0; i < HV_TEST_COUNT(rows); i++) {
-        struct hv_storvsc_sense sense = {(uint8_t)rows[i].key, (uint16_t)rows[i].asc, false};
-        struct hv_storvsc_verdict v = hv_storvsc_judge((uint8_t)rows[i].srb, (uint8_t)rows[i].scsi,
-                                                       rows[i].key == NOTHING ? NULL : &sense);
-
-        HV_CHECK_ROW(rows[i].name, (int)v.action == rows[i].action);
-        HV_CHECK_ROW(rows[i].name, v.error == rows[i].error);
-        HV_CHECK_ROW(rows[i].name, v.rescan == rows[i].rescan);
+        HV_CHECK_ROW(answers[i].name, (int)v.action == answers[i].action);
+        HV_CHECK_ROW(answers[i].name, v.error == answers[i].error);
+        HV_CHECK_ROW(answers[i].name, v.rescan == answers[i].rescan);
     }
 }
 

@@ -87,81 +87,73 @@ static bool in_pool(const struct memory *m, uint64_t pfn)
 
 /* ---- Known cases ---- */
 
+static const struct {
+    const char *name;
+    struct {
+        uint32_t page, offset, bytes; /* page: where in memory; same or next = neighbours */
+    } segments[4];
+    uint32_t count;
+    uint32_t offset;   /* of the list */
+    uint32_t bounced;  /* bytes */
+    const char *pages; /* d = in place, b = bounced */
+} known[] = {
+    {"one segment", {{0, 512, 3584}}, 1, 512, 0, "d"},
+    {"one, inside its page", {{0, 100, 200}}, 1, 100, 0, "d"},
+    {"one, over pages", {{0, 4000, 8192}}, 1, 4000, 0, "ddd"},
+    {"ends, whole, starts", {{0, 512, 3584}, {10, 0, 4096}, {20, 0, 512}}, 3, 512, 0, "ddd"},
+    {"several whole pages between",
+     {{0, 512, 3584}, {10, 0, 12288}, {20, 0, 512}},
+     3,
+     512,
+     0,
+     "ddddd"},
+    {"all at 512: the first stays",
+     {{0, 512, 3584}, {10, 512, 4096}, {20, 512, 3584}},
+     3,
+     512,
+     7680,
+     "dbb"},
+    {"first ends inside its page", {{0, 0, 2048}, {10, 0, 4096}}, 2, 0, 6144, "bb"},
+    {"short middle", {{0, 0, 4096}, {10, 0, 2048}, {20, 0, 4096}}, 3, 0, 6144, "dbb"},
+    {"last starts late", {{0, 0, 4096}, {10, 1024, 512}}, 2, 0, 512, "db"},
+    {"neighbours in a page", {{0, 1024, 1024}, {0, 2048, 2048}}, 2, 1024, 0, "d"},
+    {"neighbours over pages", {{0, 1024, 3072}, {1, 0, 4096}, {2, 0, 100}}, 3, 1024, 0, "ddd"},
+    {"odd start", {{0, 511, 513}}, 1, 0, 513, "b"},
+    {"a good stretch after a bad one",
+     {{0, 0, 100}, {10, 0, 3996}, {20, 0, 8192}},
+     3,
+     0,
+     4096,
+     "bdd"},
+    {"only the last page of the first", {{0, 0, 12288 + 512}, {10, 512, 3584}}, 2, 0, 4096, "dddb"},
+    {"empty segments do not count", {{0, 512, 3584}, {5, 77, 0}, {10, 0, 4096}}, 3, 512, 0, "dd"},
+};
+
 static void test_table(void)
 {
-    static const struct {
-        const char *name;
-        struct {
-            uint32_t page, offset, bytes; /* page: where in memory; same or next = neighbours */
-        } segments[4];
-        uint32_t count;
-        uint32_t offset;   /* of the list */
-        uint32_t bounced;  /* bytes */
-        const char *pages; /* d = in place, b = bounced */
-    } rows[] = {
-        {"one segment", {{0, 512, 3584}}, 1, 512, 0, "d"},
-        {"one, inside its page", {{0, 100, 200}}, 1, 100, 0, "d"},
-        {"one, over pages", {{0, 4000, 8192}}, 1, 4000, 0, "ddd"},
-        {"ends, whole, starts", {{0, 512, 3584}, {10, 0, 4096}, {20, 0, 512}}, 3, 512, 0, "ddd"},
-        {"several whole pages between",
-         {{0, 512, 3584}, {10, 0, 12288}, {20, 0, 512}},
-         3,
-         512,
-         0,
-         "ddddd"},
-        {"all at 512: the first stays",
-         {{0, 512, 3584}, {10, 512, 4096}, {20, 512, 3584}},
-         3,
-         512,
-         7680,
-         "dbb"},
-        {"first ends inside its page", {{0, 0, 2048}, {10, 0, 4096}}, 2, 0, 6144, "bb"},
-        {"short middle", {{0, 0, 4096}, {10, 0, 2048}, {20, 0, 4096}}, 3, 0, 6144, "dbb"},
-        {"last starts late", {{0, 0, 4096}, {10, 1024, 512}}, 2, 0, 512, "db"},
-        {"neighbours in a page", {{0, 1024, 1024}, {0, 2048, 2048}}, 2, 1024, 0, "d"},
-        {"neighbours over pages", {{0, 1024, 3072}, {1, 0, 4096}, {2, 0, 100}}, 3, 1024, 0, "ddd"},
-        {"odd start", {{0, 511, 513}}, 1, 0, 513, "b"},
-        {"a good stretch after a bad one",
-         {{0, 0, 100}, {10, 0, 3996}, {20, 0, 8192}},
-         3,
-         0,
-         4096,
-         "bdd"},
-        {"only the last page of the first",
-         {{0, 0, 12288 + 512}, {10, 512, 3584}},
-         2,
-         0,
-         4096,
-         "dddb"},
-        {"empty segments do not count",
-         {{0, 512, 3584}, {5, 77, 0}, {10, 0, 4096}},
-         3,
-         512,
-         0,
-         "dd"},
-    };
     struct memory m;
 
     set_up(&m);
-    for (size_t i = 0; i < HV_TEST_COUNT(rows); i++) {
+    for (size_t i = 0; i < HV_TEST_COUNT(known); i++) {
         struct iovec iov[4];
         uint32_t bytes = 0;
 
-        for (uint32_t k = 0; k < rows[i].count; k++) {
-            iov[k].iov_base = m.dma + rows[i].segments[k].page * PAGE + rows[i].segments[k].offset;
-            iov[k].iov_len = rows[i].segments[k].bytes;
-            bytes += rows[i].segments[k].bytes;
+        for (uint32_t k = 0; k < known[i].count; k++) {
+            iov[k].iov_base =
+                m.dma + known[i].segments[k].page * PAGE + known[i].segments[k].offset;
+            iov[k].iov_len = known[i].segments[k].bytes;
+            bytes += known[i].segments[k].bytes;
         }
-        HV_CHECK_ROW(rows[i].name, build(&m, iov, rows[i].count, bytes, false) == 0);
-        HV_CHECK_ROW(rows[i].name, m.sgl.offset == rows[i].offset);
-        HV_CHECK_ROW(rows[i].name, m.sgl.bytes == bytes);
-        HV_CHECK_ROW(rows[i].name, m.sgl.pfn_count == (m.sgl.offset + bytes + PAGE - 1) / PAGE);
-        HV_CHECK_ROW(rows[i].name, m.sgl.bounced_bytes == rows[i].bounced);
-        HV_CHECK_ROW(rows[i].name, strlen(rows[i].pages) == m.sgl.pfn_count);
-        for (uint32_t k = 0; k < m.sgl.pfn_count && rows[i].pages[k]; k++)
-            HV_CHECK_ROW(rows[i].name, in_pool(&m, m.sgl.pfns[k]) == (rows[i].pages[k] == 'b'));
+        HV_CHECK_ROW(known[i].name, build(&m, iov, known[i].count, bytes, false) == 0);
+        HV_CHECK_ROW(known[i].name, m.sgl.offset == known[i].offset);
+        HV_CHECK_ROW(known[i].name, m.sgl.bytes == bytes);
+        HV_CHECK_ROW(known[i].name, m.sgl.pfn_count == (m.sgl.offset + bytes + PAGE - 1) / PAGE);
+        HV_CHECK_ROW(known[i].name, m.sgl.bounced_bytes == known[i].bounced);
+        HV_CHECK_ROW(known[i].name, strlen(known[i].pages) == m.sgl.pfn_count);
+        for (uint32_t k = 0; k < m.sgl.pfn_count && known[i].pages[k]; k++)
+            HV_CHECK_ROW(known[i].name, in_pool(&m, m.sgl.pfns[k]) == (known[i].pages[k] == 'b'));
         hv_storvsc_sgl_release(&m.pool, &m.sgl);
-        HV_CHECK_ROW(rows[i].name, m.pool.free_count == POOL_PAGES);
+        HV_CHECK_ROW(known[i].name, m.pool.free_count == POOL_PAGES);
     }
     tear_down(&m);
 }

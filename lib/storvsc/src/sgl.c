@@ -81,36 +81,6 @@ void hv_storvsc_sgl_copy_back(const struct hv_storvsc_sgl *sgl)
         memcpy(sgl->pieces[i].user, sgl->pieces[i].bounce, sgl->pieces[i].bytes);
 }
 
-/*
- * Remember a stretch to copy back.  Grows by allocation: a read that needs many pieces is badly scattered or lies
- * outside DMA memory, and pays for a copy of every byte anyway.
- */
-static int add_piece(struct hv_storvsc_sgl *sgl, uint8_t *user, const uint8_t *bounce,
-                     uint32_t bytes)
-{
-    struct hv_storvsc_piece *last = sgl->piece_count ? &sgl->pieces[sgl->piece_count - 1] : NULL;
-
-    if (last && last->user + last->bytes == user && last->bounce + last->bytes == bounce) {
-        last->bytes += bytes;
-        return 0;
-    }
-    if (sgl->piece_count == sgl->piece_max) {
-        uint32_t max = sgl->piece_max * 8;
-        struct hv_storvsc_piece *grown;
-
-        grown = malloc(max * sizeof(*grown));
-        if (!grown)
-            return -ENOMEM;
-        memcpy(grown, sgl->pieces, sgl->piece_count * sizeof(*grown));
-        if (sgl->pieces != sgl->inline_pieces)
-            free(sgl->pieces);
-        sgl->pieces = grown;
-        sgl->piece_max = max;
-    }
-    sgl->pieces[sgl->piece_count++] = (struct hv_storvsc_piece){user, bounce, bytes};
-    return 0;
-}
-
 /* The stretch that the cursor stands in: rest of its segment, and what touches it. */
 struct stretch {
     uint8_t *va;
@@ -163,22 +133,51 @@ struct builder {
     hv_storvsc_resolve_fn *resolve;
     const void *resolve_ctx;
     struct hv_storvsc_sgl *sgl;
-    struct hv_storvsc_cursor cursor;
+    struct hv_storvsc_cursor *cursor;
     struct stretch stretch;
     uint32_t in_page; /* offset of the next byte in its list page */
     uint32_t left;    /* bytes still to be listed */
     bool device_writes;
+    struct hv_storvsc_piece *pieces; /* sgl's own few, or allocated */
+    uint32_t piece_count, piece_max;
 };
+
+/*
+ * Remember a stretch to copy back.  Grows by allocation: a read that needs many pieces is badly scattered or lies
+ * outside DMA memory, and pays for a copy of every byte anyway.
+ */
+static int add_piece(struct builder *b, const uint8_t *bounce, uint32_t bytes)
+{
+    struct hv_storvsc_piece *last = b->piece_count ? &b->pieces[b->piece_count - 1] : NULL;
+
+    if (last && last->user + last->bytes == b->stretch.va && last->bounce + last->bytes == bounce) {
+        last->bytes += bytes;
+        return 0;
+    }
+    if (b->piece_count == b->piece_max) {
+        struct hv_storvsc_piece *grown = malloc(8 * b->piece_max * sizeof(*grown));
+
+        if (!grown)
+            return -ENOMEM;
+        memcpy(grown, b->pieces, b->piece_count * sizeof(*grown));
+        if (b->pieces != b->sgl->inline_pieces)
+            free(b->pieces);
+        b->pieces = grown;
+        b->piece_max *= 8;
+    }
+    b->pieces[b->piece_count++] = (struct hv_storvsc_piece){b->stretch.va, bounce, bytes};
+    return 0;
+}
 
 static void step(struct builder *b, uint32_t bytes)
 {
-    hv_storvsc_cursor_advance(&b->cursor, bytes);
+    hv_storvsc_cursor_advance(b->cursor, bytes);
     b->in_page = (b->in_page + bytes) & PAGE_MASK;
     b->left -= bytes;
     b->stretch.va += bytes;
     b->stretch.bytes -= bytes;
     if (!b->stretch.bytes)
-        b->stretch = stretch_at(&b->cursor);
+        b->stretch = stretch_at(b->cursor);
 }
 
 /*
@@ -250,7 +249,7 @@ static int list_bounced(struct builder *b)
         if (!b->device_writes) {
             memcpy(page, b->stretch.va, n);
         } else {
-            int rc = add_piece(sgl, b->stretch.va, page, n);
+            int rc = add_piece(b, page, n);
 
             if (rc)
                 return rc;
@@ -287,14 +286,17 @@ int hv_storvsc_sgl_build(struct hv_storvsc_pool *pool, hv_storvsc_resolve_fn *re
                          const void *resolve_ctx, const struct hv_storvsc_cursor *from,
                          uint32_t bytes, bool device_writes, struct hv_storvsc_sgl *sgl)
 {
+    struct hv_storvsc_cursor cursor = *from;
     struct builder b = {
         .pool = pool,
         .resolve = resolve,
         .resolve_ctx = resolve_ctx,
         .sgl = sgl,
-        .cursor = *from,
+        .cursor = &cursor,
         .left = bytes,
         .device_writes = device_writes,
+        .pieces = sgl->inline_pieces,
+        .piece_max = HV_STORVSC_INLINE_PIECES,
     };
     uint64_t first_pfn;
     int rc;
@@ -306,8 +308,7 @@ int hv_storvsc_sgl_build(struct hv_storvsc_pool *pool, hv_storvsc_resolve_fn *re
     sgl->bounced_segments = 0;
     sgl->pieces = sgl->inline_pieces;
     sgl->piece_count = 0;
-    sgl->piece_max = HV_STORVSC_INLINE_PIECES;
-    b.stretch = stretch_at(&b.cursor);
+    b.stretch = stretch_at(b.cursor);
     if (!b.left || !b.stretch.bytes)
         return -EINVAL;
     /* A first segment that is bounced anyway may start anywhere: at a page start it needs the fewest pages. */
@@ -316,6 +317,8 @@ int hv_storvsc_sgl_build(struct hv_storvsc_pool *pool, hv_storvsc_resolve_fn *re
         b.in_page = 0;
     sgl->offset = b.in_page;
     rc = build(&b);
+    sgl->pieces = b.pieces;
+    sgl->piece_count = b.piece_count;
     if (rc)
         hv_storvsc_sgl_release(pool, sgl);
     return rc;

@@ -53,7 +53,6 @@ struct hv_storvsc_sgl {
     uint32_t bounced_bytes;
     uint32_t bounced_segments;
     uint32_t piece_count;
-    uint32_t piece_max;
     struct hv_storvsc_piece *pieces; /* inline_pieces, or allocated when there are more */
     struct hv_storvsc_piece inline_pieces[HV_STORVSC_INLINE_PIECES];
 };
