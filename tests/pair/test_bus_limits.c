@@ -234,6 +234,32 @@ static void test_out_of_descriptors(void)
     CU_ASSERT_EQUAL(rmdir(folder), 0);
 }
 
+/** No descriptor left for the memory of a guest that did nothing wrong. */
+static void test_no_descriptor_for_memory(void)
+{
+    struct rlimit limit, tight;
+    struct rig rig;
+    struct raw raw;
+    int fd;
+
+    rig_start(&rig, &(struct rig_opts){0});
+    raw_connect(&raw, &rig);
+    CU_ASSERT_EQUAL(raw_hello(&raw), 0);
+    fd = raw_file(4096, F_SEAL_SHRINK); /* has the last one */
+    CU_ASSERT_EQUAL(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    tight = limit;
+    tight.rlim_cur = (rlim_t)fd + 1;
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    (void)raw_memory_frame(&raw, HV_SOCK_MEMORY_ADD, 0x10, 1, 0, fd);
+    CU_ASSERT_EQUAL(raw_memory_result(&raw), -ENOMEM);
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    (void)raw_memory_frame(&raw, HV_SOCK_MEMORY_ADD, 0x10, 1, 0, fd);
+    CU_ASSERT_EQUAL(raw_memory_result(&raw), 0);
+    (void)close(fd);
+    raw_disconnect(&raw);
+    rig_stop(&rig);
+}
+
 /* ---- Providers that take their time ---- */
 
 static void say_now(const struct echo *echo)
@@ -342,6 +368,7 @@ static const struct hv_test_case cases[] = {
     {"256 devices", test_many_devices},
     {"scattered rings", test_scattered_rings},
     {"out of descriptors", test_out_of_descriptors},
+    {"no descriptor for memory", test_no_descriptor_for_memory},
     {"watched descriptor", test_watched_descriptor},
     {"destroy waits for providers", test_destroy_waits},
     {"close before a move", test_close_before_move},

@@ -286,7 +286,8 @@ struct frame {
     size_t bytes;
     int fds[HV_SOCK_FDS_MAX];
     size_t fd_count;
-    bool cut; /* more bytes or descriptors than fit */
+    bool cut;     /* more bytes than fit */
+    bool fds_cut; /* not all descriptors came: too many, or we can have no more */
 };
 
 static void take_fds(struct frame *frame, struct msghdr *msg)
@@ -324,9 +325,16 @@ static int receive(const struct hv_host_sock *sock, struct frame *frame)
         return -errno;
     frame->bytes = (size_t)n;
     frame->fd_count = 0;
-    frame->cut = (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;
+    frame->cut = (msg.msg_flags & MSG_TRUNC) != 0;
+    frame->fds_cut = (msg.msg_flags & MSG_CTRUNC) != 0;
     take_fds(frame, &msg);
     return n > 0;
+}
+
+/** None of them came although there were some: that is not the guest's fault, others may have used them up. */
+static bool lacks_descriptors(const struct frame *frame, size_t want)
+{
+    return want && frame->fds_cut && !frame->fd_count;
 }
 
 /** What is wrong with the frame, NULL when nothing is. */
@@ -345,7 +353,7 @@ static const char *check_frame(const struct frame *frame, const struct hv_host_s
     const struct hv_sock_header *hdr = (const void *)frame->data;
 
     if (frame->cut)
-        return "frame too long, or with more descriptors than can be taken";
+        return "frame too long";
     if (frame->bytes < sizeof(*hdr) || hdr->length_bytes != frame->bytes)
         return "frame length is not that of the datagram";
     if (hdr->flags)
@@ -354,7 +362,7 @@ static const char *check_frame(const struct frame *frame, const struct hv_host_s
         return "frame of a type that no guest sends";
     if (frame->bytes < table[hdr->type].min_bytes || frame->bytes > table[hdr->type].max_bytes)
         return "frame of a wrong length for its type";
-    if (frame->fd_count != table[hdr->type].fds)
+    if (frame->fd_count != table[hdr->type].fds && !lacks_descriptors(frame, table[hdr->type].fds))
         return "frame with a wrong number of descriptors";
     if ((hdr->type == HV_SOCK_HELLO) != !sock->guest)
         return sock->guest ? "a second HELLO" : "anything but HELLO first";
@@ -393,6 +401,11 @@ static void on_memory(struct hv_host_sock *sock, struct frame *frame)
     const struct hv_sock_memory *memory = (const void *)frame->data;
     int err;
 
+    if (memory->hdr.type == HV_SOCK_MEMORY_ADD && !frame->fd_count) {
+        hv_host_guest_complain(sock->guest, "memory refused: no descriptor left for it");
+        send_memory_result(sock, memory->first_pfn, -ENOMEM);
+        return;
+    }
     if (memory->hdr.type == HV_SOCK_MEMORY_ADD) {
         frame->fd_count = 0; /* taken over */
         err = hv_host_guest_memory_add(sock->guest, memory->first_pfn, memory->page_count,
