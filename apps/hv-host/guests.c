@@ -120,12 +120,11 @@ void guests_added(void *arg, struct hv_host_guest *guest)
         if (!err)
             g->worker_count++;
     }
-    if (err) { /* its channels will not be served; better none than some */
-        report(HV_LOG_ERROR, "guest %u: no thread for it: %s", hv_host_guest_id(guest),
-               strerror(-err));
+    if (err) {
         if (g)
-            stop_workers(g);
+            stop_workers(g); /* no channel is open yet: nobody needs them to close one */
         free(g);
+        hv_host_guest_drop(guest, "no threads to serve it: %s", strerror(-err));
         return;
     }
     g->guest = guest;

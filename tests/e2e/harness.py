@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -38,14 +39,19 @@ class Ended(AssertionError):
 class Program:
     """A running program; its output is collected line by line."""
 
-    def __init__(self, *args, env=None):
+    def __init__(self, *args, env=None, stack=None):
+        def prepare():
+            die_with_parent()
+            if stack:  # of each thread
+                resource.setrlimit(resource.RLIMIT_STACK, (stack, resource.getrlimit(resource.RLIMIT_STACK)[1]))
+
         self.args = [str(a) for a in args]
         self.lines = []  # (stream name, line)
         self.changed = threading.Condition()
         self.open_streams = 2
         self.process = subprocess.Popen(self.args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, errors="replace", bufsize=1,
-                                        preexec_fn=die_with_parent, env={**os.environ, **(env or {})})
+                                        preexec_fn=prepare, env={**os.environ, **(env or {})})
         self.readers = [threading.Thread(target=self._read, args=(name, stream), daemon=True)
                         for name, stream in (("out", self.process.stdout), ("err", self.process.stderr))]
         for reader in self.readers:
@@ -135,8 +141,8 @@ class Case(unittest.TestCase):
     def path(self, name):
         return os.path.join(self.dir, name)
 
-    def start(self, program, *args, env=None):
-        started = Program(os.path.join(BIN, program), *args, env=env)
+    def start(self, program, *args, env=None, stack=None):
+        started = Program(os.path.join(BIN, program), *args, env=env, stack=stack)
         self.programs.append(started)
         return started
 

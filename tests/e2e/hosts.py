@@ -168,6 +168,16 @@ class Hosts(harness.Case):
             harness.until(quiet, "a time without wake-ups", timeout=10)
             self.assertEqual(server.stop(), 0, server.output())
 
+    def test_no_threads_for_a_guest(self):
+        """A guest that cannot have its threads is told so at once instead of waiting for answers for ever."""
+        host = self.start("hv-host", "--listen", self.path("host.sock"), "--disk", "mem:1M", stack=1 << 50)
+        host.wait_for(r"^ready\b")
+        message = self.refused("hvblk-daemon", "--device", f"unix:{self.path('host.sock')}",
+                               "--export", f"nbd:unix:{self.path('nbd.sock')}", code=1)
+        self.assertIn("no threads", message + host.output())
+        host.wait_for("is gone")
+        self.assertEqual(host.stop(), 0, host.output())
+
     def test_garbage_from_a_guest(self):
         """Somebody who connects and talks nonsense loses the connection; the others do not notice."""
         host = self.controlled("mem:8M")

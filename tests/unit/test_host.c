@@ -254,12 +254,48 @@ static void test_guest(void)
     (void)close(guest);
 }
 
+static void drop_added(void *arg, struct hv_host_guest *guest)
+{
+    seen_added(arg, guest);
+    hv_host_guest_drop(guest, "no %s", "threads");
+}
+
+/* A program that cannot serve a guest hangs up; nobody ever polls its workers. */
+static void test_guest_dropped(void)
+{
+    struct hv_host_opts opts = HV_HOST_OPTS_INIT;
+    struct hv_host *host = NULL;
+    struct seen seen = {0};
+    char frame[512] __attribute__((aligned(8)));
+    const struct hv_sock_header *goodbye = (const void *)frame;
+    ssize_t bytes;
+    int guest;
+
+    opts.guest_added = drop_added;
+    opts.guest_removed = seen_removed;
+    opts.arg = &seen;
+    CU_ASSERT_EQUAL_FATAL(hv_host_create(&opts, &host), 0);
+    guest = say_hello(host);
+    CU_ASSERT_EQUAL(seen.added, 1);
+    CU_ASSERT_EQUAL(seen.removed, 1);
+    CU_ASSERT_EQUAL(recv(guest, frame, sizeof(frame), MSG_DONTWAIT), sizeof(struct hv_sock_hello));
+    bytes = recv(guest, frame, sizeof(frame), MSG_DONTWAIT);
+    CU_ASSERT_FATAL(bytes > (ssize_t)sizeof(*goodbye));
+    CU_ASSERT_EQUAL(goodbye->type, HV_SOCK_GOODBYE);
+    CU_ASSERT_EQUAL(strncmp(frame + sizeof(*goodbye), "no threads", 10), 0);
+    CU_ASSERT_EQUAL(recv(guest, frame, sizeof(frame), MSG_DONTWAIT), 0);
+    (void)close(guest);
+    hv_host_guest_put(seen.guest);
+    hv_host_destroy(host);
+}
+
 static const struct hv_test_case cases[] = {
     {"options", test_create_options},
     {"listen errors", test_listen_errors},
     {"devices", test_device_offers},
     {"work", test_work},
     {"guest", test_guest},
+    {"guest dropped", test_guest_dropped},
 };
 
 int main(int argc, char **argv)

@@ -435,6 +435,17 @@ const char *hv_host_guest_name(const struct hv_host_guest *guest)
     return guest->name;
 }
 
+void hv_host_guest_drop(struct hv_host_guest *guest, const char *format, ...)
+{
+    char why[HV_HOST_WHY_BYTES];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(why, sizeof(why), format, args); /* a cut reason is one too */
+    va_end(args);
+    hv_host_guest_doom(guest, "%s", why);
+}
+
 uint16_t hv_host_guest_worker_count(const struct hv_host_guest *guest)
 {
     return guest->worker_count;

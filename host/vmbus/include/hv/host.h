@@ -97,6 +97,12 @@ void hv_host_post(struct hv_host *host, struct hv_host_work *work);
 uint32_t hv_host_guest_id(const struct hv_host_guest *guest); /* 1, 2, ... for logs */
 const char *hv_host_guest_name(const struct hv_host_guest *guest);
 uint16_t hv_host_guest_worker_count(const struct hv_host_guest *guest);
+/**
+ * Hang up on a guest, telling it and the log why; guest_removed follows from a later hv_host_poll().  From guest_added it
+ * comes before any channel opens: then no worker need ever be polled.
+ */
+void hv_host_guest_drop(struct hv_host_guest *guest, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 struct hv_host_worker *hv_host_guest_worker(struct hv_host_guest *guest, uint16_t index);
 /** Give the guest back after guest_removed, once no thread polls its workers.  Control thread.  NULL is fine. */
 void hv_host_guest_put(struct hv_host_guest *guest);
