@@ -100,12 +100,11 @@ static int demand(struct hv_storvsc *s, uint32_t operation, const char *name,
     int rc = ask(s, &packet, &reply);
 
     if (rc) {
-        hv_log(&s->opts.log, HV_LOG_ERROR, "storvsc: no answer to %s: %s", name,
-               strerrordesc_np(-rc));
+        hv_log(&s->opts.log, HV_LOG_ERROR, "no answer to %s: %s", name, strerrordesc_np(-rc));
         return rc;
     }
     if (reply.hdr.status) {
-        hv_log(&s->opts.log, HV_LOG_ERROR, "storvsc: the host refuses %s, status %08x", name,
+        hv_log(&s->opts.log, HV_LOG_ERROR, "the host refuses %s, status %08x", name,
                reply.hdr.status);
         return -EPROTO;
     }
@@ -131,7 +130,7 @@ static int agree_on_version(struct hv_storvsc *s)
             return 0;
         }
     }
-    hv_log(&s->opts.log, HV_LOG_ERROR, "storvsc: the host speaks no version from 2.0 to %u.%u",
+    hv_log(&s->opts.log, HV_LOG_ERROR, "the host speaks no version from 2.0 to %u.%u",
            s->opts.max_version >> 8, s->opts.max_version & 0xffu);
     return -EPROTONOSUPPORT;
 }
@@ -161,12 +160,11 @@ static int take_properties(struct hv_storvsc *s, const struct hv_vstor_propertie
         s->max_sub_channels = properties->max_sub_channels;
     if (!s->max_transfer_bytes) {
         hv_log(&s->opts.log, HV_LOG_ERROR,
-               "storvsc: transfers of %u bytes at most (host %u, ring %u) are of no use", bytes,
-               host, ring);
+               "transfers of %u bytes at most (host %u, ring %u) are of no use", bytes, host, ring);
         return -EPROTO;
     }
     hv_log(&s->opts.log, HV_LOG_INFO,
-           "storvsc: version %u.%u, transfers up to %u KiB (host %u KiB), %u sub-channels offered",
+           "version %u.%u, transfers up to %u KiB (host %u KiB), %u sub-channels offered",
            s->version >> 8, s->version & 0xffu, s->max_transfer_bytes >> 10, host >> 10,
            s->max_sub_channels);
     return 0;
@@ -221,7 +219,7 @@ static void open_offered(struct hv_storvsc *s, uint16_t offered)
                 hv_storvsc_close_channel(q);
         }
         if (rc)
-            hv_log(&s->opts.log, HV_LOG_WARNING, "storvsc: sub-channel %u is left out: %s", i,
+            hv_log(&s->opts.log, HV_LOG_WARNING, "sub-channel %u is left out: %s", i,
                    strerrordesc_np(-rc));
         else
             s->queue_count++;
@@ -244,14 +242,12 @@ int hv_storvsc_open_subchannels(struct hv_storvsc *s)
         return rc;
     if (rc || reply.hdr.status) {
         hv_log(&s->opts.log, HV_LOG_WARNING,
-               "storvsc: no sub-channels (status %08x), going on with one channel",
-               reply.hdr.status);
+               "no sub-channels (status %08x), going on with one channel", reply.hdr.status);
         return 0;
     }
     offered = hv_vmbus_wait_subchannels(s->bus, &s->instance, count, s->opts.init_timeout_ms);
     open_offered(s, (uint16_t)hv_min_u64(offered, count));
     if (s->queue_count < s->queue_max)
-        hv_log(&s->opts.log, HV_LOG_INFO, "storvsc: %u channels of %u wanted", s->queue_count,
-               s->queue_max);
+        hv_log(&s->opts.log, HV_LOG_INFO, "%u channels of %u wanted", s->queue_count, s->queue_max);
     return s->queues[0]->status;
 }

@@ -19,7 +19,7 @@ void hv_storvsc_die(struct hv_storvsc_queue *q, int error, const char *reason)
     if (q->status)
         return;
     q->status = error;
-    hv_log(&s->opts.log, HV_LOG_ERROR, "storvsc: queue %u is dead: %s", q->index, reason);
+    hv_log(&s->opts.log, HV_LOG_ERROR, "queue %u is dead: %s", q->index, reason);
     if (error != -ENODEV) /* that one the channel knows itself */
         hv_channel_kill(q->channel, reason);
     atomic_store_explicit(&s->dead, true, memory_order_release);
@@ -40,7 +40,7 @@ static void send_reset(struct hv_storvsc_queue *q, uint32_t operation,
     };
 
     hv_log(&q->storvsc->opts.log, HV_LOG_WARNING,
-           "storvsc: queue %u: no answer to command %02x of %u bytes in %u pages for LUN %u:%u:%u; "
+           "queue %u: no answer to command %02x of %u bytes in %u pages for LUN %u:%u:%u; "
            "%u commands overdue; asking for a reset of the %s",
            q->index, srb->cdb[0], srb->data_transfer_bytes, overdue->sgl.pfn_count, srb->path_id,
            srb->target_id, srb->lun, q->ladder.expired,

@@ -169,9 +169,8 @@ static void keep_known(struct hv_storvsc *s, struct hv_storvsc_address address)
     struct hv_storvsc_table *result = &s->scan->result;
     const struct hv_storvsc_disk *known = hv_storvsc_find(s->queues[0], address);
 
-    hv_log(&s->opts.log, HV_LOG_WARNING, "storvsc: LUN %u:%u:%u could not be examined; %s",
-           address.path, address.target, address.lun,
-           known ? "it stays as it was known" : "it is left out");
+    hv_log(&s->opts.log, HV_LOG_WARNING, "LUN %u:%u:%u could not be examined; %s", address.path,
+           address.target, address.lun, known ? "it stays as it was known" : "it is left out");
     if (known && result->count < HV_STORVSC_LUNS_MAX)
         result->disks[result->count++] = *known;
 }

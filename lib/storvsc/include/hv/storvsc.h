@@ -20,8 +20,15 @@
  *
  * ERRORS in results: 0; -EIO (medium, hardware, unknown; sense tells); -ENOSPC (space allocation failed);
  * -EPERM (write-protected); -EINVAL (outside the LUN, refused field); -EBUSY (reservation conflict); -ENODEV (LUN or
- * device gone); -EOPNOTSUPP (the LUN cannot do that); -ETIMEDOUT (reset ladder ran out); -EPROTO (host broke the
- * protocol, the channel is dead); -EILSEQ (miscompare).
+ * device gone); -EOPNOTSUPP (the LUN cannot do that); -ETIMEDOUT (reset ladder ran out); -EILSEQ (miscompare).
+ *
+ * A QUEUE IS DEAD when the host broke the protocol (-EPROTO: an id that is not in flight, a second answer, lengths that
+ * cannot be, a corrupt ring), answered neither commands nor resets (-ETIMEDOUT), or is gone (-ENODEV).  Every call says
+ * so from then on, and HV_STORVSC_DEAD comes from queue 0.  What is in flight stays with the library, because the host
+ * may still write there, until hv_storvsc_reopen() or hv_storvsc_close().
+ *
+ * NO ANSWER: after the time-out of a command the LUN is reset, half a time-out later the bus, half a time-out later the
+ * queue is dead.  Answers that come late are answers.  The protocol knows no abort.
  */
 #ifndef HV_STORVSC_H
 #define HV_STORVSC_H
@@ -44,9 +51,10 @@ struct hv_storvsc_address {
 /** A disk as the host describes it. */
 struct hv_storvsc_lun {
     struct hv_storvsc_address address;
-    uint8_t type; /* INQUIRY peripheral device type, 0 = disk */
+    uint8_t
+        type; /* INQUIRY peripheral device type, 0 = disk; others may have no blocks (block_bytes 0) */
     bool read_only;
-    bool write_cache; /* volatile cache on: flush matters */
+    bool write_cache; /* volatile cache on, or not known: flush matters */
     bool fua;         /* FUA writes honoured (DPOFUA) */
     bool rotational;
     bool thin;             /* LBPME */
@@ -78,11 +86,12 @@ enum hv_storvsc_event {
 struct hv_storvsc_opts {
     size_t size;
     struct hv_log_hook log;
-    uint16_t channels;          /* 0 = 1; the host may grant fewer */
-    uint16_t max_version;       /* 0 = 6.2; else as HV_VSTOR_VERSION() */
-    uint32_t ring_bytes;        /* each direction, control page included; 0 = 128 KiB */
-    uint32_t depth;             /* commands in flight per queue, 1 .. 1024; 0 = 256 */
-    uint32_t bounce_bytes;      /* bounce memory per queue; 0 = 4 MiB */
+    uint16_t channels;    /* 0 = 1; the host may grant fewer */
+    uint16_t max_version; /* 0 = 6.2; else as HV_VSTOR_VERSION() */
+    uint32_t ring_bytes;  /* each direction, control page included; 0 = 128 KiB */
+    uint32_t depth;       /* commands in flight per queue, 1 .. 1024; 0 = 256 */
+    uint32_t
+        bounce_bytes; /* bounce memory per queue, at least one largest transfer is taken; 0 = 4 MiB */
     uint32_t timeout_ms;        /* per command, before the reset ladder starts; 0 = 30,000 */
     uint32_t init_timeout_ms;   /* per handshake step; 0 = 180,000 */
     const uint32_t *target_vps; /* one per channel; NULL = 0, 1, 2 ... */
@@ -100,24 +109,29 @@ struct hv_storvsc_opts {
  *
  * @instance  Which one; NULL = the first SCSI controller on the bus.
  *
- * Returns 0, -ENODEV (none, rescinded), -EPROTONOSUPPORT (no common version), -EPROTO, -ETIMEDOUT, -EINVAL, -ENOMEM.
+ * Returns 0, -ENODEV (none, rescinded), -EPROTONOSUPPORT (no common version), -EPROTO, -ETIMEDOUT, -EINVAL (options),
+ * -EBUSY (opened before), -EIO (the host refuses the channel), -ENOMEM.  Nothing is left behind then.
  */
 int hv_storvsc_open(struct hv_vmbus *bus, const struct hv_guid *instance,
                     const struct hv_storvsc_opts *opts, struct hv_storvsc **ret_storvsc);
 /** Cancels what is in flight: callbacks run with -ENODEV once the host has let go.  NULL is fine. */
 void hv_storvsc_close(struct hv_storvsc *storvsc);
 /**
- * Tear all channels down and open them anew on `bus` (the same, or a new one after HV_VMBUS_HOST_GONE).  Pending
- * requests complete with -EIO.  Queue handles stay valid.  Errors as open; may be tried again.
+ * Tear all channels down and open them anew on `bus` (the same, or a new one after HV_VMBUS_HOST_GONE: the old one
+ * must live until this returns).  Pending requests complete with -EIO before anything is opened, or with -ETIMEDOUT when
+ * it was they that were not answered; submits from their callbacks fail.  Queue handles stay valid, their descriptors
+ * change, and there may be fewer or more of them in use: ask hv_storvsc_queue_count().  LUNs that changed meanwhile are
+ * told by events.  Errors as open; may be tried again, on any bus: after a failure nothing of either bus is used.
  */
 int hv_storvsc_reopen(struct hv_storvsc *storvsc, struct hv_vmbus *bus);
 
 uint16_t hv_storvsc_version(const struct hv_storvsc *storvsc);
 uint16_t hv_storvsc_queue_count(const struct hv_storvsc *storvsc);
+/** Queue `index`, NULL beyond opts.channels.  Those from hv_storvsc_queue_count() on are closed (-ENODEV). */
 struct hv_storvsc_queue *hv_storvsc_queue(struct hv_storvsc *storvsc, uint16_t index);
-/** Copies up to `max` LUNs, in address order; returns how many there are. */
+/** Any thread.  Copies up to `max` LUNs, in address order; returns how many there are. */
 size_t hv_storvsc_luns(const struct hv_storvsc *storvsc, struct hv_storvsc_lun *luns, size_t max);
-/** Look for LUNs and their properties again; owner of queue 0; events tell the differences later.  0 or -EAGAIN. */
+/** Look for LUNs and their properties again; owner of queue 0; events tell the differences later.  0, or queue 0's death. */
 int hv_storvsc_rescan(struct hv_storvsc *storvsc);
 
 /* ---- Requests: owner thread of the queue ---- */
@@ -129,7 +143,7 @@ enum hv_storvsc_op {
     HV_STORVSC_UNMAP,        /* deallocate; contents undefined unless unmap_zeroes */
     HV_STORVSC_WRITE_ZEROES, /* WRITE SAME, else written zeroes */
     HV_STORVSC_LBA_STATUS,   /* GET LBA STATUS parameter data into iov */
-    HV_STORVSC_SCSI,         /* any CDB */
+    HV_STORVSC_SCSI, /* any CDB; sent once: only the others are tried again after resets, busy and the like */
 };
 
 #define HV_STORVSC_FUA                                                                             \
@@ -142,15 +156,17 @@ struct hv_storvsc_result {
     int error;          /* 0 or negative errno, see above */
     uint8_t srb_status; /* HV_SRB_*, flag bits removed */
     uint8_t scsi_status;
-    uint8_t sense_key;    /* 0 when there is no valid sense */
-    uint16_t asc;         /* asc << 8 | ascq */
-    uint32_t bytes;       /* moved */
-    const uint8_t *sense; /* raw, during the callback only; NULL when none */
+    uint8_t sense_key; /* 0 when there is no valid sense */
+    uint16_t asc;      /* asc << 8 | ascq */
+    uint32_t bytes;    /* moved */
+    const uint8_t
+        *sense; /* raw, during the callback only; NULL when none, or when the request was split */
     uint8_t sense_bytes;
 };
 
 /**
- * One request, in the caller's storage until the callback.  Members from `impl` on are the library's.
+ * One request, in the caller's storage until the callback; unused members are zero.  Those from `impl` on are the
+ * library's.
  * Callbacks run exactly once per successful submit, from hv_storvsc_poll(), hv_storvsc_reopen() or
  * hv_storvsc_close(); they may submit again.
  */
@@ -178,23 +194,27 @@ struct hv_storvsc_request {
  * Queue a request; published to the host by hv_storvsc_flush() or hv_storvsc_poll().
  *
  * Returns 0, or (nothing queued, callback will not run)
- *   -EAGAIN   queue depth, ring or bounce memory used up: poll, then try again;
- *   -EINVAL   outside the LUN, data length does not match block_count, not a known LUN;
+ *   -EAGAIN   queue depth, ring or bounce memory used up, or a split request waits for them: poll, then try again;
+ *   -EINVAL   outside the LUN, no blocks, data length does not match block_count or is 4 GiB and more, a raw command
+ *             larger than max_transfer_bytes, unknown flags, not a known LUN;
  *   -EPERM    writing to a read-only LUN;
  *   -EOPNOTSUPP  the LUN cannot do it;
- *   -ENODEV, -EPROTO  the queue is dead.
+ *   -ENOMEM   for the bookkeeping of a split request;
+ *   -ENODEV, -EPROTO, -ETIMEDOUT  the queue is dead.
  */
 int hv_storvsc_submit(struct hv_storvsc_queue *queue, struct hv_storvsc_request *request);
-/** Publish what was submitted; signals the host when it sleeps.  0, -ENODEV, -EPROTO. */
+/** Publish what was submitted; signals the host when it sleeps.  0, or the queue's death. */
 int hv_storvsc_flush(struct hv_storvsc_queue *queue);
 /** Handle completions (callbacks run), events, deadlines; flushes.  Returns how many requests completed, or
- *  -ENODEV/-EPROTO once the queue is dead (pending requests stay with the library until reopen or close). */
+ *  -ENODEV, -EPROTO, -ETIMEDOUT once the queue is dead (pending requests stay with the library until reopen or close).
+ *  Does nothing when called from a callback. */
 int hv_storvsc_poll(struct hv_storvsc_queue *queue);
+/** Wait descriptor; another one after each reopen; -1 while closed. */
 int hv_storvsc_queue_fd(const struct hv_storvsc_queue *queue);
-/** As hv_channel_arm(). */
+/** Flushes, then as hv_channel_arm(): true = do not sleep, poll. */
 bool hv_storvsc_arm(struct hv_storvsc_queue *queue);
 void hv_storvsc_disarm(struct hv_storvsc_queue *queue);
-/** Milliseconds until the nearest deadline, -1 when nothing is in flight: the longest sleep allowed. */
+/** Milliseconds until hv_storvsc_poll() must run even without a wake-up, -1 = never: the longest sleep allowed. */
 int hv_storvsc_next_deadline_ms(const struct hv_storvsc_queue *queue);
 uint32_t hv_storvsc_in_flight(const struct hv_storvsc_queue *queue);
 
@@ -205,6 +225,7 @@ struct hv_storvsc_stats {
     uint64_t retries, timeouts, resets, unknown_ids;
     struct hv_channel_stats channel;
 };
+/** Owner of the queue. */
 void hv_storvsc_get_stats(const struct hv_storvsc_queue *queue, struct hv_storvsc_stats *ret_stats);
 
 #ifdef __cplusplus
