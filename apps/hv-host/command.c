@@ -62,13 +62,16 @@ static int get_bytes(struct json_object *command, uint64_t *ret_bytes, char *why
 {
     struct json_object *bytes;
 
-    if (!json_object_object_get_ex(command, "bytes", &bytes))
-        return hv_option_fail(why, "\"bytes\" is missing: a number, or text such as \"2G\"");
-    if (json_object_is_type(bytes, json_type_int) && json_object_get_int64(bytes) >= 0) {
-        *ret_bytes = (uint64_t)json_object_get_int64(bytes);
-        return 0;
+    if (json_object_object_get_ex(command, "bytes", &bytes)) {
+        if (json_object_is_type(bytes, json_type_string))
+            return hv_size_parse(json_object_get_string(bytes), 0, UINT64_C(1) << 60, ret_bytes,
+                                 why);
+        if (json_object_is_type(bytes, json_type_int) && json_object_get_int64(bytes) >= 0) {
+            *ret_bytes = (uint64_t)json_object_get_int64(bytes);
+            return 0;
+        }
     }
-    return hv_size_parse(json_object_get_string(bytes), 0, UINT64_C(1) << 60, ret_bytes, why);
+    return hv_option_fail(why, "\"bytes\" must be a number, or text such as \"2G\"");
 }
 
 static struct json_object *run_status(struct command_context *context)
@@ -159,7 +162,8 @@ static struct json_object *run_parsed(struct command_context *context, struct js
     const char *text;
 
     if (!json_object_is_type(command, json_type_object) ||
-        !json_object_object_get_ex(command, "command", &name))
+        !json_object_object_get_ex(command, "command", &name) ||
+        !json_object_is_type(name, json_type_string))
         return reply_error("allowed: {\"command\":NAME,...}, NAME: " COMMANDS);
     text = json_object_get_string(name);
     if (!strcmp(text, "status"))

@@ -144,7 +144,12 @@ class Hosts(harness.Case):
                            ('{"command":"detach","lun":3}', "no such lun"),
                            ('{"command":"attach","disk":"mem:1M,lun=9"}', "lun taken"),
                            ('{"command":"attach","disk":"/nowhere/x"}', "no image"),
-                           ('{"command":"resize","lun":0,"bytes":100}', "odd size")):
+                           ('{"command":"resize","lun":0,"bytes":100}', "odd size"),
+                           ('{"command":"resize","lun":0}', "no size"),
+                           ('{"command":"resize","lun":0,"bytes":null}', "null for a size"),
+                           ('{"command":"resize","lun":0,"bytes":-1}', "less than nothing"),
+                           ('{"command":"attach","disk":null}', "null for a disk"),
+                           ('{"command":null}', "null for a command")):
             with self.subTest(what):
                 reply = host.control.send(text)
                 self.assertFalse(reply["ok"])
