@@ -247,6 +247,8 @@ int controller_detach(struct controller *controller, unsigned lun, void (*done)(
 
     if (!slot || !slot->disk || slot->leaving)
         return refuse(why, -ENOENT, "there is no disk at LUN %u", lun);
+    if (controller->withdrawing) /* channels on their way out still use the disk */
+        return refuse(why, -EBUSY, "the controller is still being rescinded");
     slot->leaving = true;
     slot->done = done;
     slot->done_arg = arg;

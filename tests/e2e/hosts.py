@@ -20,13 +20,22 @@ class Control:
         self.socket.connect(path)
         self.file = self.socket.makefile("rw")
 
+    def answer(self):
+        return json.loads(self.file.readline())
+
     def send(self, text):
         self.file.write(text + "\n")
         self.file.flush()
-        return json.loads(self.file.readline())
+        return self.answer()
+
+    def post(self, command, **words):
+        """Without waiting for the answer."""
+        self.file.write(json.dumps({"command": command, **words}) + "\n")
+        self.file.flush()
 
     def __call__(self, command, **words):
-        return self.send(json.dumps({"command": command, **words}))
+        self.post(command, **words)
+        return self.answer()
 
     def close(self):
         self.file.close()
@@ -133,6 +142,30 @@ class Hosts(harness.Case):
                 probe.close()
 
         harness.until(back, "the daemon uses the controller again")
+        self.assertEqual(server.stop(), 0, server.output())
+        self.assertEqual(host.stop(), 0, host.output())
+
+    def test_detach_while_rescinded(self):
+        """A disk does not go before the channels that use it, whoever asks at that very moment."""
+        host = self.controlled(self.image(size=8 * MIB))
+        second = Control(self.path("control"))
+        self.addCleanup(second.close)
+        self.assertTrue(second("stats")["ok"])
+        server = self.daemon("--device", host.address)
+        client = self.client(server)
+        self.assertEqual(client.do(rawnbd.WRITE, 0, 4096, b"d" * 4096), 0)
+        host.signal(signal.SIGSTOP)
+        with open(f"/proc/{host.pid}/stat", encoding="ascii") as stat:
+            harness.until(lambda: stat.seek(0) or stat.read().rsplit(")", 1)[1].split()[0] == "T", "stopped")
+        host.control.post("rescind")
+        second.post("detach", lun=0)
+        host.signal(signal.SIGCONT)
+        refused = second.answer()
+        self.assertFalse(refused["ok"])
+        self.assertIn("rescinded", refused["error"])
+        self.assertTrue(host.control.answer()["ok"])
+        self.assertTrue(second("detach", lun=0)["ok"])
+        self.assertEqual(second("status")["disks"], [])
         self.assertEqual(server.stop(), 0, server.output())
         self.assertEqual(host.stop(), 0, host.output())
 
