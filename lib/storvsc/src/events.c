@@ -166,7 +166,9 @@ static void deliver(struct hv_storvsc *s)
 void hv_storvsc_housekeeping(struct hv_storvsc *s)
 {
     if (!s->queues[0]->status) {
+        /* Every poll comes here: the exchange, a locked instruction, only when there is something to take. */
         if (s->scan_allowed && *hv_storvsc_scan_idle(s) &&
+            atomic_load_explicit(&s->rescan_wanted, memory_order_relaxed) &&
             atomic_exchange_explicit(&s->rescan_wanted, false, memory_order_acq_rel))
             hv_storvsc_scan_start(s);
         hv_storvsc_scan_pump(s);

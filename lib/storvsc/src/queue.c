@@ -10,8 +10,9 @@
 
 /** Packets taken before their ring space is given back and what the callbacks submitted is published. */
 #define BATCH_PACKETS 256u
-/** Busy polls between two looks at the clock; idle ones look every time. */
-#define BUSY_POLLS 64u
+/** Polls between two looks at the clock; an idle one counts for IDLE_POLL, after a sleep we look at once. */
+#define CLOCK_POLLS 64u
+#define IDLE_POLL   8u
 
 int hv_storvsc_queue_create(struct hv_storvsc *s, uint16_t index,
                             struct hv_storvsc_queue **ret_queue)
@@ -150,9 +151,10 @@ static void look_at_clock(struct hv_storvsc_queue *q, bool idle)
 
     if (q->timer_ns == HV_STORVSC_NEVER_NS)
         return;
-    if (!idle && !q->woke && ++q->busy_polls < BUSY_POLLS)
+    q->polls += idle ? IDLE_POLL : 1;
+    if (!q->woke && q->polls < CLOCK_POLLS)
         return;
-    q->busy_polls = 0;
+    q->polls = 0;
     q->woke = false;
     now = hv_clock_ns();
     if (now >= q->timer_ns)

@@ -97,9 +97,9 @@ struct hv_storvsc_queue {
     uint16_t index;
     bool in_poll;
     bool unflushed;
-    bool starved; /* a part waits for a slot or memory: newcomers wait behind it */
-    bool woke;    /* slept: look at the clock */
-    uint32_t busy_polls;
+    bool starved;           /* a part waits for a slot or memory: newcomers wait behind it */
+    bool woke;              /* slept: look at the clock */
+    uint32_t polls;         /* since the last look at the clock, weighted */
     uint32_t packet_bytes;  /* vstor packet of the revision agreed upon */
     uint64_t batch_ns;      /* time of the first submit since the last flush; 0 = none yet */
     uint64_t timer_ns;      /* nothing has to be done before; HV_STORVSC_NEVER_NS */
