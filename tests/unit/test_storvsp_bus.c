@@ -6,6 +6,7 @@
 #include <hv/base/endian.h>
 #include <hv/wire/ring.h>
 
+#include "scsi_impl.h"
 #include "storvsp_rig.h"
 #include "suite.h"
 
@@ -195,6 +196,51 @@ static void test_detach_lets_channels_go_first(void)
     CU_ASSERT(rig_receive(&rig, 0, &reply)); /* REMOVE_DEVICE */
     CU_ASSERT_EQUAL(rig_do(&rig, &srb).packet.srb.srb_status, HV_SRB_INVALID_LUN);
     rig_fini(&rig);
+}
+
+static void nothing(struct hv_scsi_command *command)
+{
+    (void)command;
+}
+
+/** What another guest hears from a disk that is on no bus. */
+static uint8_t status_for_stranger(struct hv_disk *disk)
+{
+    struct hv_scsi_command command = {
+        .cdb = {HV_SCSI_TEST_UNIT_READY}, .cdb_bytes = 6, .initiator = 99, .done = nothing};
+    struct hv_disk_queue *queue = NULL;
+
+    CU_ASSERT_EQUAL_FATAL(hv_disk_queue_create(disk, 1, &queue), 0);
+    hv_disk_execute(queue, &command);
+    hv_disk_queue_destroy(queue);
+    return command.scsi_status;
+}
+
+/** RESERVE(6) ends with the nexus, and there is none without a bus: nobody could end it any more. */
+static void test_reservations_leave_with_the_bus(void)
+{
+    struct rig_srb reserve = rig_command(0, HV_SCSI_RESERVE_6);
+    struct storvsp_rig rig;
+    int gone = 0;
+
+    rig_init(&rig, NULL, 2, 0);
+    rig_handshake(&rig, HV_VSTOR_VERSION_6_2);
+    for (uint8_t lun = 0; lun < 2; lun++) {
+        reserve.lun = lun;
+        CU_ASSERT_EQUAL(rig_do(&rig, &reserve).packet.srb.srb_status, HV_SRB_SUCCESS);
+        CU_ASSERT_EQUAL(status_for_stranger(rig.disks[lun]), HV_SCSI_STATUS_RESERVATION_CONFLICT);
+    }
+    CU_ASSERT_EQUAL(hv_storvsp_detach(rig.storvsp, 1, on_gone, &gone), 0);
+    CU_ASSERT(loop_settle(rig.loop));
+    CU_ASSERT_EQUAL(status_for_stranger(rig.disks[1]), HV_SCSI_STATUS_GOOD);
+    CU_ASSERT_EQUAL(status_for_stranger(rig.disks[0]), HV_SCSI_STATUS_RESERVATION_CONFLICT);
+    hv_storvsp_destroy(rig.storvsp, on_gone, &gone);
+    CU_ASSERT(loop_settle(rig.loop));
+    CU_ASSERT_EQUAL(gone, 2);
+    CU_ASSERT_EQUAL(status_for_stranger(rig.disks[0]), HV_SCSI_STATUS_GOOD);
+    loop_destroy(rig.loop);
+    hv_disk_destroy(rig.disks[0]);
+    hv_disk_destroy(rig.disks[1]);
 }
 
 static void test_sub_channels(void)
@@ -412,6 +458,7 @@ int main(int argc, char **argv)
         {"absent LUN", test_absent_lun},
         {"hot plug is told", test_hot_plug_is_told},
         {"detach lets channels go first", test_detach_lets_channels_go_first},
+        {"reservations leave with the bus", test_reservations_leave_with_the_bus},
         {"sub-channels", test_sub_channels},
         {"reset waits for its scope", test_reset_waits_for_its_scope},
         {"resets queue up", test_resets_queue_up},

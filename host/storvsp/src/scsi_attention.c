@@ -141,3 +141,14 @@ void hv_disk_forget_initiator(struct hv_disk *disk, uint64_t id)
     atomic_fetch_add(&disk->gate, HV_GATE_GENERATION);
     pthread_mutex_unlock(&disk->lock);
 }
+
+void hv_disk_forget_initiators(struct hv_disk *disk)
+{
+    pthread_mutex_lock(&disk->lock);
+    disk->initiator_count = 0;
+    disk->reservations.legacy = false;
+    update_gate(disk);
+    hv_reservations_update_gate(disk);
+    atomic_fetch_add(&disk->gate, HV_GATE_GENERATION);
+    pthread_mutex_unlock(&disk->lock);
+}

@@ -120,6 +120,8 @@ void hv_scsi_set_sense(struct hv_scsi_command *command, uint8_t srb_status, uint
 
 /** A guest is gone: its unit attentions are forgotten; registrations stay (they belong to the initiator name). */
 void hv_disk_forget_initiator(struct hv_disk *disk, uint64_t initiator);
+/** The disk leaves its controller: so do all its guests, of whose end nobody would tell it any more. */
+void hv_disk_forget_initiators(struct hv_disk *disk);
 /** Pending unit attention for every known initiator ("LUNs changed" and the like), told once to each. */
 void hv_disk_raise_attention(struct hv_disk *disk, uint16_t asc);
 /** The controller's limit for one transfer, shown in the block limits page; the default is 8 MiB. */

@@ -182,6 +182,9 @@ static void try_finish(struct hv_storvsp *sp)
 
     if (!sp->withdrawn || sp->posted)
         return;
+    for (size_t i = 0; i < HV_STORVSP_LUNS; i++)
+        if (sp->luns[i])
+            hv_disk_forget_initiators(sp->luns[i]->disk);
     free_all(sp);
     if (gone)
         gone(arg);
@@ -241,6 +244,7 @@ static void lun_gone(struct hv_host_work *work)
     struct hv_storvsp_lun *lun = hv_container_of(work, struct hv_storvsp_lun, work);
     struct hv_storvsp *sp = lun->storvsp;
 
+    hv_disk_forget_initiators(lun->disk);
     if (lun->gone)
         lun->gone(lun->gone_arg);
     free(lun);
