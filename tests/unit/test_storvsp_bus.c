@@ -132,6 +132,7 @@ static void test_hot_plug_is_told(void)
     } rows[] = {{HV_VSTOR_VERSION_6_2, 64, true},
                 {HV_VSTOR_VERSION_4_2, 48, true},
                 {HV_VSTOR_VERSION_2_0, 48, false}};
+    struct rig_srb ready = rig_command(0, HV_SCSI_TEST_UNIT_READY);
 
     for (size_t i = 0; i < HV_TEST_COUNT(rows); i++) {
         struct storvsp_rig rig;
@@ -146,6 +147,7 @@ static void test_hot_plug_is_told(void)
         CU_ASSERT_FALSE(rig_receive(&rig, 0, &reply));
         rig_handshake(&rig, rows[i].version);
         CU_ASSERT_FALSE(rig_receive(&rig, 0, &reply));
+        CU_ASSERT_EQUAL(rig_do(&rig, &ready).packet.srb.scsi_status, HV_SCSI_STATUS_GOOD);
         CU_ASSERT_EQUAL(hv_storvsp_attach(rig.storvsp, rig.disks[1], 1), 0);
         CU_ASSERT(loop_arm(rig.loop, 0)); /* a sleeping worker would be woken */
         CU_ASSERT_EQUAL(rig_receive(&rig, 0, &reply), rows[i].enumerate);
@@ -154,7 +156,12 @@ static void test_hot_plug_is_told(void)
             CU_ASSERT_EQUAL(reply.type, HV_PACKET_INBAND);
             CU_ASSERT_EQUAL(reply.bytes, rows[i].bytes);
             CU_ASSERT_EQUAL(reply.packet.hdr.operation, HV_VSTOR_ENUMERATE_BUS);
+        } else {
+            reply = rig_do(&rig, &ready); /* the other way to tell it */
+            CU_ASSERT_EQUAL(reply.packet.srb.sense[2], HV_SENSE_UNIT_ATTENTION);
+            CU_ASSERT_EQUAL(hv_get_be16(reply.packet.srb.sense + 12), HV_ASC_LUNS_CHANGED);
         }
+        CU_ASSERT_EQUAL(rig_do(&rig, &ready).packet.srb.scsi_status, HV_SCSI_STATUS_GOOD);
         CU_ASSERT_EQUAL(hv_storvsp_detach(rig.storvsp, 1, on_gone, &gone), 0);
         CU_ASSERT(rig_receive(&rig, 0, &reply));
         CU_ASSERT_EQUAL(reply.packet.hdr.operation, HV_VSTOR_REMOVE_DEVICE);
@@ -164,6 +171,27 @@ static void test_hot_plug_is_told(void)
         CU_ASSERT_FALSE(loop_arm(rig.loop, 0));
         rig_fini(&rig);
     }
+}
+
+/** Who asked for the list knows; the attention is not told on each LUN after that. */
+static void test_report_luns_settles(void)
+{
+    struct rig_srb ready = rig_command(0, HV_SCSI_TEST_UNIT_READY);
+    struct rig_srb list = report_luns(0, 0, 0, 4096);
+    struct storvsp_rig rig;
+
+    rig_init(&rig, NULL, 2, 0);
+    rig_handshake(&rig, HV_VSTOR_VERSION_2_0);
+    for (ready.lun = 0; ready.lun < 2; ready.lun++)
+        CU_ASSERT_EQUAL(rig_do(&rig, &ready).packet.srb.scsi_status, HV_SCSI_STATUS_GOOD);
+    rig.disks[2] = rig_disk(&rig);
+    CU_ASSERT_EQUAL(hv_storvsp_attach(rig.storvsp, rig.disks[2], 2), 0);
+    ready.lun = 0;
+    CU_ASSERT_EQUAL(rig_do(&rig, &ready).packet.srb.scsi_status, HV_SCSI_STATUS_CHECK_CONDITION);
+    CU_ASSERT_EQUAL(rig_do(&rig, &list).packet.srb.data_transfer_bytes, 8 + 3 * 8);
+    for (ready.lun = 0; ready.lun < 3; ready.lun++)
+        CU_ASSERT_EQUAL(rig_do(&rig, &ready).packet.srb.scsi_status, HV_SCSI_STATUS_GOOD);
+    rig_fini(&rig);
 }
 
 /** A disk is gone for new commands at once, and for its owner when no channel uses it any more. */
@@ -457,6 +485,7 @@ int main(int argc, char **argv)
         {"report LUNs", test_report_luns},
         {"absent LUN", test_absent_lun},
         {"hot plug is told", test_hot_plug_is_told},
+        {"REPORT LUNS settles", test_report_luns_settles},
         {"detach lets channels go first", test_detach_lets_channels_go_first},
         {"reservations leave with the bus", test_reservations_leave_with_the_bus},
         {"sub-channels", test_sub_channels},

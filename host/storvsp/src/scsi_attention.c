@@ -124,6 +124,29 @@ void hv_disk_raise_attention(struct hv_disk *disk, uint16_t asc)
     pthread_mutex_unlock(&disk->lock);
 }
 
+void hv_disk_tell(struct hv_disk *disk, uint64_t initiator, uint16_t asc)
+{
+    pthread_mutex_lock(&disk->lock);
+    hv_scsi_tell(disk, initiator, false, asc);
+    pthread_mutex_unlock(&disk->lock);
+}
+
+void hv_disk_untell(struct hv_disk *disk, uint64_t id, uint16_t asc)
+{
+    struct hv_initiator *initiator;
+    uint32_t left = 0;
+
+    pthread_mutex_lock(&disk->lock);
+    initiator = find_initiator(disk, id);
+    for (uint32_t i = 0; initiator && i < initiator->attention_count; i++)
+        if (initiator->attention[i] != asc)
+            initiator->attention[left++] = initiator->attention[i];
+    if (initiator)
+        initiator->attention_count = left;
+    update_gate(disk);
+    pthread_mutex_unlock(&disk->lock);
+}
+
 void hv_disk_forget_initiator(struct hv_disk *disk, uint64_t id)
 {
     struct hv_initiator *initiator;

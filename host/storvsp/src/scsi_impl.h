@@ -122,7 +122,10 @@ void hv_scsi_set_sense(struct hv_scsi_command *command, uint8_t srb_status, uint
 void hv_disk_forget_initiator(struct hv_disk *disk, uint64_t initiator);
 /** The disk leaves its controller: so do all its guests, of whose end nobody would tell it any more. */
 void hv_disk_forget_initiators(struct hv_disk *disk);
-/** Pending unit attention for every known initiator ("LUNs changed" and the like), told once to each. */
+/** Pending unit attention for one initiator, if the disk knows it; and taken back. */
+void hv_disk_tell(struct hv_disk *disk, uint64_t initiator, uint16_t asc);
+void hv_disk_untell(struct hv_disk *disk, uint64_t initiator, uint16_t asc);
+/** Pending unit attention for every known initiator, told once to each. */
 void hv_disk_raise_attention(struct hv_disk *disk, uint16_t asc);
 /** The controller's limit for one transfer, shown in the block limits page; the default is 8 MiB. */
 void hv_disk_set_max_transfer(struct hv_disk *disk, uint32_t bytes);

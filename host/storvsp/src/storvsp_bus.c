@@ -30,6 +30,18 @@ static bool add_binding(struct hv_storvsp_channel *ch, struct hv_storvsp_lun *lu
     return true;
 }
 
+/**
+ * There is no ENUMERATE_BUS before 4.2: the guest hears of a new LUN as SCSI has it, by REPORTED LUNS DATA HAS CHANGED
+ * from the others, and a REPORT LUNS settles it (SAM-4 5.14, SPC-4 6.33).
+ */
+static void for_luns(struct hv_storvsp_channel *ch,
+                     void (*what)(struct hv_disk *disk, uint64_t initiator, uint16_t asc))
+{
+    for (size_t i = 0; i < HV_STORVSP_LUNS; i++)
+        if (ch->luns[i])
+            what(ch->luns[i]->lun->disk, ch->guest->id, HV_ASC_LUNS_CHANGED);
+}
+
 void hv_storvsp_bind(struct hv_storvsp_channel *ch)
 {
     struct hv_storvsp *sp = ch->storvsp;
@@ -59,7 +71,12 @@ void hv_storvsp_bind(struct hv_storvsp_channel *ch)
     if (!ch->primary || !hv_storvsp_is_ready(&ch->guest->session))
         return;
     ch->tell_removed |= removed;
-    ch->tell_enumerate |= added && hv_storvsp_version(&ch->guest->session) >= HV_VSTOR_VERSION_4_2;
+    if (!added)
+        return;
+    if (hv_storvsp_version(&ch->guest->session) >= HV_VSTOR_VERSION_4_2)
+        ch->tell_enumerate = true;
+    else
+        for_luns(ch, hv_disk_tell);
 }
 
 static void drop_binding(struct hv_storvsp_channel *ch, struct hv_storvsp_binding *binding)
@@ -168,6 +185,8 @@ static void report_luns(struct hv_storvsp_channel *ch, struct hv_storvsp_slot *s
             bytes += 8;
         }
     hv_put_be32(list, bytes - 8);
+    if (hv_storvsp_version(&ch->guest->session) < HV_VSTOR_VERSION_4_2)
+        for_luns(ch, hv_disk_untell);
     give(command, list, bytes, allocation);
 }
 

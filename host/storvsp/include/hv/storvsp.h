@@ -108,7 +108,11 @@ int hv_storvsp_create(struct hv_host *host, const struct hv_storvsp_opts *opts,
                       struct hv_storvsp **ret_storvsp);
 /** Withdraws the controller; `gone` runs in the control thread when it is freed.  Disks stay the caller's. */
 void hv_storvsp_destroy(struct hv_storvsp *storvsp, void (*gone)(void *arg), void *arg);
-/** LUN 0 .. 63.  Guests are told (ENUMERATE_BUS).  Returns 0, -EBUSY (LUN taken), -EINVAL. */
+/**
+ * LUN 0 .. 63.  Guests are told: by ENUMERATE_BUS, before 4.2 by a unit attention of the other LUNs.
+ *
+ * Returns 0, -EBUSY (LUN taken), -EINVAL, -ENOMEM.
+ */
 int hv_storvsp_attach(struct hv_storvsp *storvsp, struct hv_disk *disk, uint8_t lun);
 /** Guests are told (REMOVE_DEVICE); requests in flight finish first: `gone` runs in the control thread then.
  *  Returns 0 or -ENOENT (no disk there). */
