@@ -46,7 +46,7 @@ static void list_prepend(struct buffer_list *list, struct buffer *buffer)
 static void list_remove(struct buffer_list *list, struct buffer *buffer)
 {
     if (buffer->prev)
-        buffer->prev->next = buffer->next;
+        buffer->prev->next = buffer->next; /* NOLINT(clang-analyzer-core.NullDereference): never empty here */
     else
         list->first = buffer->next;
     if (buffer->next)

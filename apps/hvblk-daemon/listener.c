@@ -131,7 +131,7 @@ static int open_unix(struct listener *listener, const char *path, char *why)
 
 static void name_tcp(struct listener *listener, const char *host)
 {
-    struct sockaddr_storage bound;
+    struct sockaddr_storage bound = {0};
     socklen_t bytes = sizeof(bound);
     unsigned port = 0;
 
@@ -248,7 +248,7 @@ static void tune(int fd, int family)
 
 int listener_accept(struct listener *listener)
 {
-    struct sockaddr_storage peer;
+    struct sockaddr_storage peer = {0};
     socklen_t bytes = sizeof(peer);
     int fd = accept4(listener->fd, (struct sockaddr *)&peer, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
