@@ -251,7 +251,7 @@ void device_lost(struct device *device)
 static int reconnect(struct device *device)
 {
     struct hv_vmbus *bus = device->bus, *old = NULL;
-    struct hv_dma *old_dma[REACTOR_MAX];
+    struct hv_dma *old_dma[REACTOR_MAX] = {0};
     int ret;
 
     /* The same bus, while it lives; every other time a new connection, in case that the bus is the trouble. */
