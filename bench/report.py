@@ -58,7 +58,7 @@ def table(rows):
             f"| {row['id']} | {row['what']} | {row['ours']}: {number(row['ours_median'])} {unit(row)} | "
             f"{row['peer']}: {number(row['peer_median'])} | **{row['ratio']:.2f}** "
             f"({row['ratio_min']:.2f}-{row['ratio_max']:.2f}) | {goal_text(row)} | "
-            f"{'met' if row['met'] else '**missed**'} |")
+            f"{'met' if row['met'] else '**' + row.get('verdict', 'missed') + '**'} |")
     return "\n".join(lines)
 
 
@@ -68,7 +68,8 @@ def unit(row):
 
 
 def plot(rows, path, title):
-    """One bar a goal: how far the ratio is beyond (right) or short of (left) the goal."""
+    """One bar a goal: how far the ratio is beyond (right) or short of (left) the goal.  Counts, which may be 0, have none."""
+    rows = [row for row in rows if row["peer"]]
     fig, axes = plt.subplots(figsize=(8.2, 0.36 * len(rows) + 1.2))
     for i, row in enumerate(reversed(rows)):
         better = row["sense"] == "min"
