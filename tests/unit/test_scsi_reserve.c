@@ -141,6 +141,43 @@ static void test_reserve_register(void)
     scsi_rig_close(&rig);
 }
 
+/* What REPORT CAPABILITIES does not claim is refused, not ignored: who asks for it relies on it. */
+static void test_reserve_refusals(void)
+{
+    static const struct {
+        const char *name;
+        uint8_t action, bits;
+        bool refused;
+    } rows[] = {
+        {"REGISTER, APTPL", REGISTER, 0x01, true},
+        {"REGISTER AND IGNORE, APTPL", IGNORE, 0x01, true},
+        {"REGISTER, ALL_TG_PT", REGISTER, 0x04, true},
+        {"REGISTER, SPEC_I_PT", REGISTER, 0x08, true},
+        {"CLEAR, APTPL means nothing", CLEAR, 0x01, false},
+    };
+    static const uint8_t ask[10] = {HV_SCSI_PERSISTENT_RESERVE_IN, 2, [8] = 8};
+    uint8_t capabilities[8] = {0};
+    struct scsi_rig rig;
+    uint64_t key[4];
+
+    open_rig(&rig);
+    CU_ASSERT(scsi_is_good(scsi_in(&rig, A, ask, 10, capabilities, 8), 8));
+    CU_ASSERT((capabilities[2] & 0x0d) == 0); /* SIP_C, ATP_C, PTPL_C */
+    CU_ASSERT((capabilities[3] & 0x01) == 0); /* PTPL_A */
+    CU_ASSERT(ok(&rig, A, REGISTER, 0, 0, 10));
+    for (size_t i = 0; i < HV_TEST_COUNT(rows); i++) {
+        uint8_t cdb[10] = {HV_SCSI_PERSISTENT_RESERVE_OUT, rows[i].action, [8] = 24};
+        uint8_t list[24] = {[7] = 10, [15] = 11, [20] = rows[i].bits};
+        struct scsi_result r = scsi_out(&rig, A, cdb, 10, list, sizeof(list));
+
+        HV_CHECK_ROW(rows[i].name,
+                     rows[i].refused == scsi_is_sense(r, HV_SENSE_ILLEGAL_REQUEST, 0x2600));
+        HV_CHECK_ROW(rows[i].name,
+                     keys(&rig, key) == rows[i].refused && (!rows[i].refused || key[0] == 10));
+    }
+    scsi_rig_close(&rig);
+}
+
 /* What an unregistered, a registered and the holding initiator may do, by type.  '+' allowed, '-' conflict. */
 static const struct {
     const char *name;
@@ -402,6 +439,7 @@ static void test_attention(void)
 
 static const struct hv_test_case cases[] = {
     {"register, reserve, release", test_reserve_register},
+    {"what is not claimed is refused", test_reserve_refusals},
     {"who may do what", test_reserve_access},
     {"preempt and clear", test_reserve_preempt},
     {"all registrants", test_reserve_all_registrants},

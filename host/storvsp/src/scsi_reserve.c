@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Reservations: who may do what (SPC-3 5.6, SBC-3 4.17; RESERVE(6) of SPC-2 5.5), and PERSISTENT RESERVE IN.
- * Everything lives in memory: registrations outlast a guest's connection, not the host process, and REPORT
- * CAPABILITIES says so (PTPL_C is clear).
+ * Everything lives in memory: registrations outlast a guest's connection, not the host process.  There is nothing to
+ * keep: an initiator is a connection, and its number names somebody else after a restart.  REPORT CAPABILITIES says so
+ * (PTPL_C is clear), and a registration that asks for APTPL is refused (SPC-3 6.12.3) rather than given a promise that
+ * does not hold.  sg_persist and cluster software ask for it only when told to; Linux's PR ioctls always do.
  */
 #include "scsi_command.h"
 
