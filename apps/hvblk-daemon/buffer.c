@@ -45,8 +45,9 @@ static void list_prepend(struct buffer_list *list, struct buffer *buffer)
 
 static void list_remove(struct buffer_list *list, struct buffer *buffer)
 {
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): callers look at the count first */
     if (buffer->prev)
-        buffer->prev->next = buffer->next; /* NOLINT(clang-analyzer-core.NullDereference): never empty here */
+        buffer->prev->next = buffer->next;
     else
         list->first = buffer->next;
     if (buffer->next)

@@ -131,14 +131,12 @@ static int open_unix(struct listener *listener, const char *path, char *why)
 
 static void name_tcp(struct listener *listener, const char *host)
 {
-    struct sockaddr_storage bound = {0};
+    struct sockaddr_in6 bound = {0}; /* the port of IPv4 lies at the same place */
     socklen_t bytes = sizeof(bound);
     unsigned port = 0;
 
     if (!getsockname(listener->fd, (struct sockaddr *)&bound, &bytes))
-        port = ntohs(bound.ss_family == AF_INET6
-                         ? ((const struct sockaddr_in6 *)(const void *)&bound)->sin6_port
-                         : ((const struct sockaddr_in *)(const void *)&bound)->sin_port);
+        port = ntohs(bound.sin6_port);
     (void)snprintf(listener->uri, sizeof(listener->uri),
                    strchr(host, ':') ? "nbd://[%s]:%u" : "nbd://%s:%u", host, port);
 }
