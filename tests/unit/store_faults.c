@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <libaio.h>
 #include <linux/fs.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -83,6 +84,20 @@ int fallocate(int fd, int mode, off_t offset, off_t length)
     store_faults.holes++;
     return store_faults.fallocate_errno ? fail(store_faults.fallocate_errno)
                                         : next(fd, mode, offset, length);
+}
+
+int fcntl(int fd, int command, ...)
+{
+    int (*next)(int, int, ...) = dlsym(RTLD_NEXT, "fcntl");
+    va_list args;
+    void *argument;
+
+    va_start(args, command);
+    argument = va_arg(args, void *); /* as wide as whatever there is, or not looked at */
+    va_end(args);
+    if (command == F_OFD_SETLK && store_faults.lock_errno)
+        return fail(store_faults.lock_errno);
+    return next(fd, command, argument);
 }
 
 /* Make it a request that the kernel takes and fails: four bytes of an eventfd come back as EINVAL. */

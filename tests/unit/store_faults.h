@@ -18,6 +18,7 @@ struct store_faults {
     int submit_errno_count;
     int fallocate_errno; /* every fallocate() fails */
     int dsync_errno;     /* RWF_DSYNC is refused */
+    int lock_errno;      /* no lock on a file is to be had */
     /* seen */
     int syncs, writes, durable_writes, reads, submits, holes;
 };

@@ -324,6 +324,23 @@ static void test_faults_many(void)
     free(many);
 }
 
+/* Two programs create the same image: who was quicker with the lock keeps it, the other one must not remove it. */
+static void test_faults_created_by_two(void)
+{
+    struct hv_disk_opts opts = HV_DISK_OPTS_INIT;
+    struct hv_disk *disk = NULL;
+    char why[HV_DISK_WHY_BYTES];
+
+    (void)unlink(IMAGE);
+    opts.path = IMAGE;
+    opts.bytes = MIB;
+    memset(&store_faults, 0, sizeof(store_faults));
+    store_faults.lock_errno = EAGAIN;
+    CU_ASSERT(hv_disk_create(&opts, why, &disk) == -EBUSY && !disk);
+    store_faults.lock_errno = 0;
+    CU_ASSERT(unlink(IMAGE) == 0);
+}
+
 static void test_faults_submit(void)
 {
     struct many *many = malloc(sizeof(*many));
@@ -360,6 +377,7 @@ static const struct hv_test_case cases[] = {
     {"zeroes are written where nothing else works", test_faults_write_zeroes_fall_back},
     {"many at once", test_faults_many},
     {"submission fails", test_faults_submit},
+    {"created by two", test_faults_created_by_two},
 };
 
 int main(int argc, char **argv)

@@ -284,8 +284,10 @@ int hv_store_file_open(struct hv_disk *disk, const struct hv_disk_opts *opts, ch
     }
     disk->store = file;
     err = open_image(file, opts, &created, why);
-    if (!err)
+    if (!err) {
         err = lock_image(file, opts, why);
+        created = created && !err; /* whoever was quicker with the lock uses the file already */
+    }
     if (!err)
         err = size_image(disk, file, opts, why);
     if (err) {
