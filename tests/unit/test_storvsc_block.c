@@ -449,6 +449,48 @@ static void test_raw_is_not_retried(void)
     fixture_stop(&f);
 }
 
+/* An answer to an earlier user of the same slot does not complete the request that has it now. */
+static void test_old_answer(void)
+{
+    struct hv_vstor_packet reply = {.hdr = {.operation = HV_VSTOR_COMPLETE_IO}};
+    struct hv_storvsc_stats stats;
+    struct fixture f;
+    struct loop_disk disk = fixture_disk();
+    struct hv_storvsc_queue *q;
+    struct test_io io;
+    uint64_t old = 0;
+
+    fixture_start(&f, &disk, NULL);
+    q = hv_storvsc_queue(f.storvsc, 0);
+    io = fixture_io(HV_STORVSC_READ, 0, 1, f.memory, 512);
+    CU_ASSERT_EQUAL(fixture_run(&f, &io), 0);
+    old = f.last.id;
+    /* Slots are used in turn: go on until the same one comes again, and leave that one unanswered. */
+    for (unsigned i = 0; i < 2000; i++) {
+        f.silent = true;
+        io = fixture_io(HV_STORVSC_READ, 0, 1, f.memory, 512);
+        CU_ASSERT_EQUAL(fixture_submit(&f, &io), 0);
+        CU_ASSERT_EQUAL(hv_storvsc_flush(q), 0);
+        if ((f.last.id & 0xffff) == (old & 0xffff))
+            break;
+        f.silent = false;
+        reply.srb = (struct hv_vstor_srb){.srb_status = HV_SRB_SUCCESS, .data_transfer_bytes = 512};
+        CU_ASSERT(loop_guest_send(f.loop, 0, HV_PACKET_COMPLETION, f.last.id, &reply, 64));
+        CU_ASSERT_EQUAL(hv_storvsc_poll(q), 1);
+    }
+    CU_ASSERT_EQUAL(f.last.id & 0xffff, old & 0xffff);
+    CU_ASSERT_NOT_EQUAL(f.last.id, old);
+    CU_ASSERT_EQUAL(f.ids_repeated, 0);
+    CU_ASSERT(loop_guest_send(f.loop, 0, HV_PACKET_COMPLETION, old, &reply, 64));
+    CU_ASSERT_EQUAL(hv_storvsc_poll(q), -EPROTO);
+    CU_ASSERT_EQUAL(io.done_count, 0);
+    CU_ASSERT_PTR_NOT_NULL(loop_guest_killed(f.loop, 0));
+    hv_storvsc_get_stats(q, &stats);
+    CU_ASSERT_EQUAL(stats.unknown_ids, 1);
+    fixture_stop(&f);
+    CU_ASSERT(io.done_count == 1 && io.result.error == -ENODEV);
+}
+
 int main(int argc, char **argv)
 {
     static const struct hv_test_case cases[] = {
@@ -464,6 +506,7 @@ int main(int argc, char **argv)
         {"zeroes", test_zeroes},
         {"retries and errors", test_retries},
         {"raw commands are not retried", test_raw_is_not_retried},
+        {"old answer", test_old_answer},
     };
 
     return hv_test_main("storvsc.block", cases, HV_TEST_COUNT(cases), argc, argv);
