@@ -393,16 +393,20 @@ static void test_create_options(void)
         uint32_t transfer, depth;
         const char *fault;
         int want;
+        size_t size; /* of the options; 0 = as they are */
     } rows[] = {
-        {"defaults", 0, 0, 0, NULL, 0},
-        {"version 5.0", 0x0500, 0, 0, NULL, -EINVAL},
-        {"transfer 4095", 0, 4095, 0, NULL, -EINVAL},
-        {"transfer 4096", 0, 4096, 0, NULL, 0},
-        {"transfer 8 MiB", 0, 8u << 20, 0, NULL, 0},
-        {"transfer above", 0, (8u << 20) + 1, 0, NULL, -EINVAL},
-        {"depth 4096", 0, 0, 4096, NULL, 0},
-        {"depth 4097", 0, 0, 4097, NULL, -EINVAL},
-        {"fault plan", 0, 0, 0, "drop@", -EINVAL},
+        {"older options", 0x0500, 0, 0, "drop@", 0, offsetof(struct hv_storvsp_opts, max_version)},
+        {"options of no size", 0, 0, 0, NULL, -EINVAL, SIZE_MAX},
+        {"newer options", 0, 0, 0, NULL, -EINVAL, sizeof(struct hv_storvsp_opts) + 8},
+        {"defaults", 0, 0, 0, NULL, 0, 0},
+        {"version 5.0", 0x0500, 0, 0, NULL, -EINVAL, 0},
+        {"transfer 4095", 0, 4095, 0, NULL, -EINVAL, 0},
+        {"transfer 4096", 0, 4096, 0, NULL, 0, 0},
+        {"transfer 8 MiB", 0, 8u << 20, 0, NULL, 0, 0},
+        {"transfer above", 0, (8u << 20) + 1, 0, NULL, -EINVAL, 0},
+        {"depth 4096", 0, 0, 4096, NULL, 0, 0},
+        {"depth 4097", 0, 0, 4097, NULL, -EINVAL, 0},
+        {"fault plan", 0, 0, 0, "drop@", -EINVAL, 0},
     };
 
     for (size_t i = 0; i < HV_TEST_COUNT(rows); i++) {
@@ -414,6 +418,8 @@ static void test_create_options(void)
         opts.max_transfer_bytes = rows[i].transfer;
         opts.depth = rows[i].depth;
         opts.fault = rows[i].fault;
+        if (rows[i].size)
+            opts.size = rows[i].size == SIZE_MAX ? 0 : rows[i].size;
         HV_CHECK_ROW(rows[i].name,
                      hv_storvsp_create(loop_host(loop), &opts, &storvsp) == rows[i].want);
         if (rows[i].want)

@@ -145,25 +145,27 @@ int hv_storvsp_create(struct hv_host *host, const struct hv_storvsp_opts *opts,
                       struct hv_storvsp **ret_storvsp)
 {
     static const struct hv_guid none;
+    struct hv_storvsp_opts o = HV_STORVSP_OPTS_INIT;
     struct hv_host_device_opts device = {
-        .size = sizeof(device),
-        .class_id = HV_CLASS_SCSI,
-        .instance_id = default_instance,
-        .monitored = opts->monitored,
-        .max_sub_channels = opts->max_sub_channels,
-    };
-    struct hv_storvsp *sp = calloc(1, sizeof(*sp));
+        .size = sizeof(device), .class_id = HV_CLASS_SCSI, .instance_id = default_instance};
+    struct hv_storvsp *sp;
     int ret;
 
+    if (!opts->size || opts->size > sizeof(o))
+        return -EINVAL; /* the log hook cannot be trusted either */
+    memcpy(&o, opts, opts->size);
+    device.monitored = o.monitored;
+    device.max_sub_channels = o.max_sub_channels;
+    sp = calloc(1, sizeof(*sp));
     if (!sp)
         return -ENOMEM;
     sp->host = host;
     pthread_mutex_init(&sp->lock, NULL);
     atomic_init(&sp->generation, 1);
-    ret = take_options(sp, opts);
+    ret = take_options(sp, &o);
     if (!ret) {
-        if (memcmp(&opts->instance_id, &none, sizeof(none)) != 0)
-            device.instance_id = opts->instance_id;
+        if (memcmp(&o.instance_id, &none, sizeof(none)) != 0)
+            device.instance_id = o.instance_id;
         ret = hv_host_device_offer(host, &device, &device_ops, sp, &sp->device);
     }
     if (ret) {
