@@ -100,6 +100,7 @@ static void test_absent_lun(void)
 {
     struct rig_srb ask = inquiry(0, 0, 7, 96), vital = inquiry(0, 0, 7, 96);
     struct rig_srb ready = rig_command(7, HV_SCSI_TEST_UNIT_READY), far = inquiry(1, 3, 0, 8);
+    struct rig_srb list = report_luns(0, 0, 0, 4096);
     struct storvsp_rig rig;
     struct rig_reply reply;
 
@@ -113,6 +114,14 @@ static void test_absent_lun(void)
     reply = rig_do(&rig, &far);
     CU_ASSERT_EQUAL(reply.packet.srb.srb_status, HV_SRB_SUCCESS);
     CU_ASSERT_EQUAL(reply.packet.srb.data_transfer_bytes, 8);
+    rig_page(&rig, 0)[0] = 0xee;
+    ask.data_in = list.data_in = HV_VSTOR_DATA_OUT; /* "here is data": nothing is written over it */
+    reply = rig_do(&rig, &ask);
+    CU_ASSERT_EQUAL(reply.packet.srb.srb_status, HV_SRB_INVALID_REQUEST | HV_SRB_SENSE_VALID);
+    reply = rig_do(&rig, &list);
+    CU_ASSERT_EQUAL(reply.packet.srb.srb_status, HV_SRB_INVALID_REQUEST | HV_SRB_SENSE_VALID);
+    CU_ASSERT_EQUAL(reply.packet.srb.data_transfer_bytes, 0);
+    CU_ASSERT_EQUAL(rig_page(&rig, 0)[0], 0xee);
     vital.cdb[1] = 1;
     reply = rig_do(&rig, &vital);
     CU_ASSERT_EQUAL(reply.packet.srb.srb_status, HV_SRB_INVALID_REQUEST | HV_SRB_SENSE_VALID);

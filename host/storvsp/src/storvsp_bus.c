@@ -143,12 +143,22 @@ struct hv_storvsp_binding *hv_storvsp_find(struct hv_storvsp_channel *ch, uint8_
     return binding;
 }
 
+static void refuse_field(struct hv_scsi_command *command)
+{
+    hv_scsi_set_sense(command, HV_SRB_INVALID_REQUEST, HV_SENSE_ILLEGAL_REQUEST,
+                      HV_ASC_INVALID_FIELD_IN_CDB);
+}
+
 /** Give bytes to the guest: as much as it asked for, as much as it has room for. */
 static void give(struct hv_scsi_command *command, const uint8_t *data, size_t bytes,
                  size_t allocation)
 {
     size_t left = bytes < allocation ? bytes : allocation;
 
+    if (command->data_bytes && command->data_direction == HV_VSTOR_DATA_OUT) {
+        refuse_field(command); /* its memory is to be read, not to be written */
+        return;
+    }
     for (uint32_t i = 0; i < command->iov_count && left; i++) {
         size_t n = left < command->iov[i].iov_len ? left : command->iov[i].iov_len;
 
@@ -159,12 +169,6 @@ static void give(struct hv_scsi_command *command, const uint8_t *data, size_t by
     }
     command->srb_status = HV_SRB_SUCCESS;
     command->scsi_status = HV_SCSI_STATUS_GOOD;
-}
-
-static void refuse_field(struct hv_scsi_command *command)
-{
-    hv_scsi_set_sense(command, HV_SRB_INVALID_REQUEST, HV_SENSE_ILLEGAL_REQUEST,
-                      HV_ASC_INVALID_FIELD_IN_CDB);
 }
 
 /** The list is empty on every path and target but 0, so that a guest does not take LUN 0 for gone (Linux). */
