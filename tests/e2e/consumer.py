@@ -58,7 +58,7 @@ class Consumer(harness.Case):
         names = {os.path.relpath(os.path.join(folder, name), self.prefix)
                  for folder, _, files in os.walk(self.prefix) for name in files}
         for want in ("bin/hv-host", "bin/hvblk-daemon", "include/hv/vmbus.h", "include/hv/storvsc.h",
-                     "include/hv/host.h", "include/hv/wire/ring.h"):
+                     "include/hv/host.h", "include/hv/wire/ring.h", "lib/systemd/system/hvblk-daemon.service"):
             self.assertIn(want, names)
         self.assertTrue(any(n.endswith("/hvblk-daemon.8") for n in names), names)
         self.assertTrue(any(n.endswith("/hv-host.1") for n in names), names)
