@@ -199,6 +199,11 @@ static void test_faults_no_dsync(void)
     CU_ASSERT(scsi_is_good(scsi_write(&rig, 0, 8, 0, data), 4096));
     CU_ASSERT(store_faults.writes == 1 && !store_faults.durable_writes && store_faults.syncs == 1);
     CU_ASSERT(scsi_is_good(scsi_write(&rig, 0, 8, 0, data), 4096) && store_faults.syncs == 2);
+    memcpy(data + 512, data, 512); /* COMPARE AND WRITE of a block: what is there, what comes */
+    CU_ASSERT(scsi_is_good(
+        scsi_out(&rig, 1, (const uint8_t[16]){HV_SCSI_COMPARE_AND_WRITE, [13] = 1}, 16, data, 1024),
+        1024));
+    CU_ASSERT(store_faults.syncs == 3);
     close_file(&rig);
 }
 

@@ -300,6 +300,29 @@ static void test_hostile_srbs(void)
     rig_fini(&rig);
 }
 
+/** The controller's limit holds for what is well formed too, and the disk names it in its block limits page. */
+static void test_transfer_limit(void)
+{
+    struct hv_storvsp_opts opts = HV_STORVSP_OPTS_INIT;
+    struct rig_srb fits = rig_rw(false, 0, 0, 16), above = rig_rw(false, 0, 0, 17);
+    struct rig_srb limits = {.cdb = {HV_SCSI_INQUIRY, 1, 0xb0, [4] = 64},
+                             .cdb_bytes = 6,
+                             .data_in = HV_VSTOR_DATA_IN,
+                             .data_bytes = 64,
+                             .range_bytes = 64};
+    struct storvsp_rig rig;
+
+    opts.max_transfer_bytes = 8192;
+    rig_init(&rig, &opts, 1, 0);
+    rig_handshake(&rig, HV_VSTOR_VERSION_6_2);
+    CU_ASSERT_EQUAL(rig_do(&rig, &fits).packet.srb.data_transfer_bytes, 8192);
+    CU_ASSERT_EQUAL(rig_do(&rig, &above).packet.srb.srb_status,
+                    HV_SRB_INVALID_REQUEST | HV_SRB_SENSE_VALID);
+    CU_ASSERT_EQUAL(rig_do(&rig, &limits).packet.srb.data_transfer_bytes, 64);
+    CU_ASSERT_EQUAL(hv_get_be32(rig_page(&rig, 0) + 8), 16);
+    rig_fini(&rig);
+}
+
 static void test_longer_range_is_cut(void)
 {
     struct rig_srb srb = rig_rw(false, 0, 0, 1);
@@ -442,6 +465,7 @@ int main(int argc, char **argv)
         {"batch in one poll", test_whole_batch_in_one_poll},
         {"sense by revision", test_sense_by_revision},
         {"hostile SRBs fail alone", test_hostile_srbs},
+        {"transfer limit", test_transfer_limit},
         {"longer range is cut", test_longer_range_is_cut},
         {"packets that are no requests", test_packets_that_are_no_requests},
         {"corrupt ring kills", test_corrupt_ring_kills},

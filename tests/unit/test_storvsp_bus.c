@@ -280,6 +280,35 @@ static void test_reservations_leave_with_the_bus(void)
     hv_disk_destroy(rig.disks[1]);
 }
 
+static void test_reservations_leave_with_the_guest(void)
+{
+    struct rig_srb reserve = rig_command(0, HV_SCSI_RESERVE_6);
+    struct storvsp_rig rig;
+
+    rig_init(&rig, NULL, 1, 0);
+    rig_handshake(&rig, HV_VSTOR_VERSION_6_2);
+    CU_ASSERT_EQUAL(rig_do(&rig, &reserve).packet.srb.srb_status, HV_SRB_SUCCESS);
+    loop_close(rig.loop, 0);
+    CU_ASSERT_EQUAL(status_for_stranger(rig.disks[0]), HV_SCSI_STATUS_RESERVATION_CONFLICT);
+    loop_guest_gone(rig.loop);
+    CU_ASSERT_EQUAL(status_for_stranger(rig.disks[0]), HV_SCSI_STATUS_GOOD);
+    rig_fini(&rig);
+}
+
+static void test_no_sub_channels_before_5_1(void)
+{
+    struct hv_storvsp_opts opts = HV_STORVSP_OPTS_INIT;
+    struct storvsp_rig rig;
+
+    opts.max_sub_channels = 3;
+    rig_init(&rig, &opts, 1, 0);
+    rig_handshake(&rig, HV_VSTOR_VERSION_4_2);
+    CU_ASSERT_EQUAL(rig_operation(&rig, 0, HV_VSTOR_CREATE_SUB_CHANNELS, 1),
+                    HV_NTSTATUS_INVALID_PARAMETER);
+    CU_ASSERT_EQUAL(rig.loop->sub_channels_offered, 0);
+    rig_fini(&rig);
+}
+
 static void test_sub_channels(void)
 {
     struct rig_srb srb = rig_rw(false, 0, 0, 1);
@@ -347,13 +376,16 @@ static void test_reset_waits_for_its_scope(void)
         uint32_t operation;
         uint8_t lun;
         uint16_t busy_channel;
+        uint8_t busy_path;
         bool waits;
     } rows[] = {
-        {"LUN, busy", HV_VSTOR_RESET_LUN, 0, 0, true},
-        {"LUN, busy elsewhere", HV_VSTOR_RESET_LUN, 1, 0, false},
-        {"LUN, busy in another channel", HV_VSTOR_RESET_LUN, 0, 1, true},
-        {"bus", HV_VSTOR_RESET_BUS, 1, 0, true},
-        {"adapter, busy in another channel", HV_VSTOR_RESET_ADAPTER, 1, 1, true},
+        {"LUN, busy", HV_VSTOR_RESET_LUN, 0, 0, 0, true},
+        {"LUN, busy elsewhere", HV_VSTOR_RESET_LUN, 1, 0, 0, false},
+        {"LUN, busy in another channel", HV_VSTOR_RESET_LUN, 0, 1, 0, true},
+        {"bus", HV_VSTOR_RESET_BUS, 1, 0, 0, true},
+        {"bus, busy on another", HV_VSTOR_RESET_BUS, 1, 0, 1, false},
+        {"adapter, busy on another bus", HV_VSTOR_RESET_ADAPTER, 1, 0, 1, true},
+        {"adapter, busy in another channel", HV_VSTOR_RESET_ADAPTER, 1, 1, 0, true},
     };
 
     for (size_t i = 0; i < HV_TEST_COUNT(rows); i++) {
@@ -367,7 +399,9 @@ static void test_reset_waits_for_its_scope(void)
         rig_init(&rig, &opts, 2, 0);
         rig_handshake(&rig, HV_VSTOR_VERSION_6_2);
         CU_ASSERT_EQUAL(loop_open(rig.loop, 1), 0);
+        srb.path = rows[i].busy_path;
         rig_send_srb(&rig, rows[i].busy_channel, 55, &srb); /* in flight for ten minutes */
+        srb.path = 0;
         CU_ASSERT_FALSE(rig_receive(&rig, rows[i].busy_channel, &reply));
         HV_CHECK_ROW(rows[i].name, reset(&rig, 0, rows[i].operation, rows[i].lun) != rows[i].waits);
         CU_ASSERT(loop_settle(rig.loop));
@@ -381,6 +415,29 @@ static void test_reset_waits_for_its_scope(void)
         }
         rig_fini(&rig);
     }
+}
+
+/** A busy guest that goes on sending does not put its own reset off. */
+static void test_reset_ignores_what_came_later(void)
+{
+    struct rig_srb srb = rig_rw(false, 0, 0, 1);
+    struct hv_storvsp_opts opts = HV_STORVSP_OPTS_INIT;
+    struct storvsp_rig rig;
+    struct rig_reply reply = {0};
+
+    opts.fault = "delay:30@1,delay:600000@2";
+    rig_init(&rig, &opts, 1, 0);
+    rig_handshake(&rig, HV_VSTOR_VERSION_6_2);
+    rig_send_srb(&rig, 0, 55, &srb);
+    CU_ASSERT_FALSE(reset(&rig, 0, HV_VSTOR_RESET_BUS, 0));
+    rig_send_srb(&rig, 0, 56, &srb);
+    while (!rig_receive(&rig, 0, &reply))
+        ; /* the clock ends this */
+    CU_ASSERT_EQUAL(reply.id, 55);
+    CU_ASSERT(loop_settle(rig.loop));
+    CU_ASSERT(rig_receive(&rig, 0, &reply));
+    CU_ASSERT_EQUAL(reply.id, 1000);
+    rig_fini(&rig);
 }
 
 static void test_resets_queue_up(void)
@@ -497,8 +554,11 @@ int main(int argc, char **argv)
         {"REPORT LUNS settles", test_report_luns_settles},
         {"detach lets channels go first", test_detach_lets_channels_go_first},
         {"reservations leave with the bus", test_reservations_leave_with_the_bus},
+        {"reservations leave with the guest", test_reservations_leave_with_the_guest},
+        {"no sub-channels before 5.1", test_no_sub_channels_before_5_1},
         {"sub-channels", test_sub_channels},
         {"reset waits for its scope", test_reset_waits_for_its_scope},
+        {"reset ignores what came later", test_reset_ignores_what_came_later},
         {"resets queue up", test_resets_queue_up},
         {"full ring holds back", test_full_ring_holds_back},
         {"full ring and a lie", test_full_ring_and_a_lie},
