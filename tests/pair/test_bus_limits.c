@@ -234,25 +234,49 @@ static void test_out_of_descriptors(void)
     CU_ASSERT_EQUAL(rmdir(folder), 0);
 }
 
+#define FILLERS_MAX 64
+
+static void do_nothing(struct rig *rig, void *arg)
+{
+    (void)rig;
+    (void)arg;
+}
+
+/** Take every number below the limit that is still free. */
+static size_t fill_descriptors(int fd, int fillers[FILLERS_MAX])
+{
+    size_t count = 0;
+
+    while (count < FILLERS_MAX && (fillers[count] = dup(fd)) >= 0)
+        count++;
+    CU_ASSERT_TRUE(count < FILLERS_MAX);
+    return count;
+}
+
 /** No descriptor left for the memory of a guest that did nothing wrong. */
 static void test_no_descriptor_for_memory(void)
 {
+    int fd, fillers[FILLERS_MAX];
     struct rlimit limit, tight;
     struct rig rig;
     struct raw raw;
-    int fd;
+    size_t count;
 
     rig_start(&rig, &(struct rig_opts){0});
     raw_connect(&raw, &rig);
     CU_ASSERT_EQUAL(raw_hello(&raw), 0);
-    fd = raw_file(4096, F_SEAL_SHRINK); /* has the last one */
+    fd = raw_file(4096, F_SEAL_SHRINK);
+    rig_call(&rig, do_nothing, NULL); /* it has closed what it wants to close */
     CU_ASSERT_EQUAL(getrlimit(RLIMIT_NOFILE, &limit), 0);
     tight = limit;
     tight.rlim_cur = (rlim_t)fd + 1;
     CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    count = fill_descriptors(fd, fillers);
     (void)raw_memory_frame(&raw, HV_SOCK_MEMORY_ADD, 0x10, 1, 0, fd);
     CU_ASSERT_EQUAL(raw_memory_result(&raw), -ENOMEM);
     CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    while (count)
+        (void)close(fillers[--count]);
     (void)raw_memory_frame(&raw, HV_SOCK_MEMORY_ADD, 0x10, 1, 0, fd);
     CU_ASSERT_EQUAL(raw_memory_result(&raw), 0);
     (void)close(fd);
