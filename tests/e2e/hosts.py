@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import unittest
 
 import harness
 import rawnbd
@@ -206,6 +207,8 @@ class Hosts(harness.Case):
             harness.until(quiet, "a time without wake-ups", timeout=10)
             self.assertEqual(server.stop(), 0, server.output())
 
+    @unittest.skipIf("thread" in os.environ.get("HV_SANITIZE", ""),
+                     "ThreadSanitizer does not start with so large a stack limit")
     def test_no_threads_for_a_guest(self):
         """A guest that cannot have its threads is told so at once instead of waiting for answers for ever."""
         host = self.start("hv-host", "--listen", self.path("host.sock"), "--disk", "mem:1M", stack=1 << 50)
