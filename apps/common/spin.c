@@ -5,6 +5,7 @@
 
 #define MISSES_MAX  4u
 #define BACKOFF_MAX 1024u
+#define GAP_MAX     4000u /* several looks */
 #define WINDOW_MIN  2000u /* below that a single look decides */
 
 void hv_spin_init(struct hv_spin *spin, bool always, uint64_t max_ns)
@@ -29,6 +30,7 @@ bool hv_spin_again_at(struct hv_spin *spin, uint64_t now_ns)
 {
     uint64_t window = spin->window_ns;
 
+    spin->look_ns = now_ns;
     if (spin->always)
         return true;
     if (spin->spinning) {
@@ -66,6 +68,14 @@ void hv_spin_found_at(struct hv_spin *spin, uint64_t now_ns)
     if (want < WINDOW_MIN)
         want = WINDOW_MIN;
     spin->window_ns = want < spin->max_ns ? want : spin->max_ns;
+}
+
+void hv_spin_found_promptly_at(struct hv_spin *spin, uint64_t now_ns)
+{
+    if (spin->spinning && now_ns - spin->look_ns > GAP_MAX)
+        missed(spin);
+    else
+        hv_spin_found_at(spin, now_ns);
 }
 
 uint64_t hv_spin_clock_ns(void)

@@ -32,6 +32,7 @@ struct hv_spin {
     uint64_t max_ns;
     uint64_t start_ns;
     uint64_t until_ns;
+    uint64_t look_ns; /* last idle look */
 };
 
 void hv_spin_init(struct hv_spin *spin, bool always, uint64_t max_ns);
@@ -40,6 +41,11 @@ void hv_spin_init(struct hv_spin *spin, bool always, uint64_t max_ns);
 bool hv_spin_again_at(struct hv_spin *spin, uint64_t now_ns);
 /** Work was found at time `now` after at least one idle look. */
 void hv_spin_found_at(struct hv_spin *spin, uint64_t now_ns);
+/**
+ * The same for a `now` taken right when the work showed up: long after the look before it, this thread did not run in
+ * between.  Then somebody else had its CPU, most likely who made the work: no success, but a sign that spinning hurts.
+ */
+void hv_spin_found_promptly_at(struct hv_spin *spin, uint64_t now_ns);
 
 /** The same with the monotonic clock, read only where it matters. */
 bool hv_spin_again(struct hv_spin *spin);

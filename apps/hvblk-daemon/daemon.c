@@ -123,6 +123,7 @@ static int make_reactors(struct daemon *daemon)
 {
     const struct options *o = daemon->options;
     struct reactor_opts opts = {.poll = o->poll,
+                                .normal = o->normal,
                                 .wait_ns = o->reconnect_s * UINT64_C(1000000000),
                                 .buffer_bytes = o->buffer_bytes,
                                 .lun_shared = daemon->device.shared,

@@ -99,6 +99,14 @@ static int set_poll(struct options *o, const char *value, char *why)
     return set_switch(&o->poll, value, why);
 }
 
+static int set_sched(struct options *o, const char *value, char *why)
+{
+    o->normal = !strcmp(value, "normal");
+    if (o->normal || !strcmp(value, "auto"))
+        return 0;
+    return hv_option_fail(why, "\"%s\" is not allowed; allowed: auto, normal", value);
+}
+
 static int set_status(struct options *o, const char *value, char *why)
 {
     return set_switch(&o->status, value, why);
@@ -210,6 +218,7 @@ static const struct key {
     {"cpus", TAKES_VALUE, set_cpus},
     {"reactors", TAKES_VALUE, set_reactors},
     {"poll", 0, set_poll},
+    {"sched", TAKES_VALUE, set_sched},
     {"status", 0, set_status},
     {"monitor", 0, set_monitor},
     {"pid-file", TAKES_VALUE, set_pid_file},
@@ -245,6 +254,8 @@ static const char help[] =
     "  --cpus LIST            one reactor pinned to each CPU, e.g. 0,2-3\n"
     "  --reactors N           that many reactors (default: CPUs named, else channels=, else 1)\n"
     "  --poll                 never sleep: lowest latency, whole CPUs burnt\n"
+    "  --sched auto|normal    whether reactors may run as batch tasks where that helps\n"
+    "                         (default auto)\n"
     "  --depth N              commands in flight per channel, 1 to 1024 (default 256)\n"
     "  --buffers SIZE         data memory per reactor, from 32M (default 64M)\n"
     "\n"

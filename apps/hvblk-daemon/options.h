@@ -26,6 +26,7 @@ struct options {
     struct hv_cpus cpus;
     unsigned reactors; /* 0 = as many as CPUs or channels are named, else 1 */
     bool poll, status, monitor;
+    bool normal; /* --sched normal */
     char *pid_file, *stats_json, *control, *fault, *config;
     uint32_t depth, max_transfer_bytes, max_vmbus;
     uint16_t max_storvsc;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -186,12 +187,24 @@ static int sleep_ms(const struct reactor *reactor)
     return ms;
 }
 
+static void set_policy(const struct reactor *reactor)
+{
+    struct sched_param none = {0};
+
+    /* A refusal (a real-time policy set from outside) costs some speed only. */
+    (void)pthread_setschedparam(pthread_self(),
+                                calm_is_batch(&reactor->calm) ? SCHED_BATCH : SCHED_OTHER, &none);
+}
+
 static void sleep_armed(struct reactor *reactor)
 {
     bool work = reactor_device_arm(reactor) || mailbox_waiting(&reactor->mailbox);
 
     if (!work)
         stats_add(&reactor->stats.sleeps, 1);
+    if (calm_sleep(&reactor->calm, reactor->engine.now_ns, reactor->begun,
+                   stats_get(&reactor->stats.sleeps)))
+        set_policy(reactor);
     (void)look(reactor, work ? 0 : sleep_ms(reactor));
     reactor_device_disarm(reactor);
     reactor->probe = false;
@@ -207,8 +220,8 @@ static void idle(struct reactor *reactor)
 
     if (reactor->busy) {
         reactor->busy = false;
-        reactor->depth = reactor->batch;
-        reactor->batch = 0;
+        reactor->depth = (uint32_t)(reactor->begun - reactor->begun_idle);
+        reactor->begun_idle = reactor->begun;
     }
     deep = reactor->depth >= BATCH_DEEP && !reactor->opts.poll;
     if (deep || !hv_spin_again_at(&reactor->spin, reactor->engine.now_ns)) {
@@ -245,6 +258,21 @@ static bool turn(struct reactor *reactor)
     return any;
 }
 
+/**
+ * Nothing is left that another turn could find: all requests are answered, all sockets read empty.  Saves a turn in vain
+ * after each batch.
+ */
+static bool settled(const struct reactor *reactor)
+{
+    if (reactor->device_count || reactor->wait_first || reactor->engine.send_first ||
+        reactor->sweep || reactor->quit)
+        return false;
+    for (uint32_t i = 0; i < reactor->client_count; i++)
+        if (reactor->clients[i]->readable || reactor->clients[i]->nbd.stall)
+            return false;
+    return true;
+}
+
 static void *run(void *arg)
 {
     struct reactor *reactor = arg;
@@ -258,14 +286,18 @@ static void *run(void *arg)
             reactor->draining = false;
             (void)mailbox_post(reactor->opts.news, &drained);
         }
-        if (!any) {
-            idle(reactor);
-            continue;
+        if (any) {
+            if (reactor->found_ns)
+                hv_spin_found_promptly_at(&reactor->spin, reactor->found_ns);
+            else
+                hv_spin_found_at(&reactor->spin, reactor->engine.now_ns);
+            reactor->found_ns = 0;
+            reactor->busy = true;
+            reactor->probe = false;
         }
-        hv_spin_found_at(&reactor->spin, reactor->engine.now_ns);
-        reactor->busy = true;
-        reactor->probe = false;
-        if (++reactor->turns_blind >= BLIND_TURNS)
+        if (!any || settled(reactor))
+            idle(reactor);
+        else if (++reactor->turns_blind >= BLIND_TURNS)
             (void)look(reactor, 0);
     }
     return NULL;
@@ -317,6 +349,7 @@ int reactor_init(struct reactor *reactor, const struct reactor_opts *opts)
     reactor->engine.turn_limit = UINT64_MAX;
     reactor->engine.now_ns = reactor->outage_ns = hv_spin_clock_ns();
     hv_spin_init(&reactor->spin, opts->poll, HV_SPIN_MAX_NS);
+    calm_init(&reactor->calm, opts->poll || opts->normal, reactor->engine.now_ns);
     ret = reactor->luns ? mailbox_init(&reactor->mailbox) : -ENOMEM;
     if (!ret)
         ret = make_epoll(reactor);

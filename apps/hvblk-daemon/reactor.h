@@ -19,6 +19,7 @@
 #include <hv/host.h>
 #include <hv/storvsc.h>
 
+#include "calm.h"
 #include "common/spin.h"
 #include "mailbox.h"
 #include "nbd_connection.h"
@@ -36,6 +37,7 @@ enum reactor_news {
 struct reactor_opts {
     unsigned index;
     bool poll;                     /* never sleep */
+    bool normal;                   /* --sched normal: not even try to be calm (calm.h) */
     uint64_t wait_ns;              /* how long requests wait for a lost device */
     size_t buffer_bytes;           /* arena of DMA buffers */
     struct lun_shared *lun_shared; /* LUN_MAX of them */
@@ -60,6 +62,7 @@ struct reactor {
     struct nbd_engine engine;
     struct stats stats;
     struct hv_spin spin;
+    struct calm calm;
     int epoll;
     /* memory that the host may reach: one sealed file, registered with each bus */
     int arena_fd;
@@ -79,13 +82,14 @@ struct reactor {
     /* sockets */
     struct client **clients;
     uint32_t client_count, client_room;
-    uint32_t turns_blind; /* since the sockets were asked last */
-    uint32_t batch;       /* requests begun since the last idle moment ... */
-    uint32_t depth;       /* ... and before that one: how many the clients send at once */
+    uint32_t turns_blind;       /* since the sockets were asked last */
+    uint64_t begun, begun_idle; /* requests, now and at the last idle moment */
+    uint32_t depth; /* how many came in the last busy spell: the clients send so many at once */
     bool busy;
     uint64_t tick_ns;
-    bool probe; /* spinning: ask the sockets directly */
-    bool sweep; /* a connection may be over */
+    bool probe;        /* spinning: ask the sockets directly */
+    uint64_t found_ns; /* when that found something; 0 = it did not */
+    bool sweep;        /* a connection may be over */
     bool quit, draining;
     struct lun_table *luns; /* its own copy */
     struct iovec iov[512];

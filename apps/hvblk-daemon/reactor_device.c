@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The device side of a reactor: NBD requests to storvsc requests and back, also while the device is away. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -175,7 +176,7 @@ void reactor_device_start(struct nbd_engine *engine, struct io *io)
 {
     struct reactor *reactor = reactor_of(engine);
 
-    reactor->batch++;
+    reactor->begun++;
     if (must_confess(reactor, io)) {
         nbd_finish(engine, io, NBD_EIO);
     } else if (io->type == NBD_CMD_CACHE) {

@@ -114,6 +114,8 @@ static bool receive(struct reactor *reactor, struct client *client)
                 lost(reactor, client, "the client is gone");
             return total != 0;
         }
+        if (reactor->probe && !reactor->found_ns)
+            reactor->found_ns = hv_spin_clock_ns();
         stats_add(&reactor->stats.receives, 1);
         total += (size_t)got;
         client->readable = (size_t)got == want || client->hung_up;
