@@ -5,6 +5,7 @@
 #define SLEEPS_MIN   50u  /* in a window; below that nobody is in a hurry */
 #define PAUSE_MAX    128u /* windows: 2.5 seconds */
 #define PAUSE_NEWS   16u  /* windows: after a trial in vain, when the load looks different now */
+#define POOR_MAX     3u   /* windows in a row: one may be somebody else's doing */
 #define REFRESH      250u /* windows: what normal would do is measured anew */
 #define SECOND_NS    UINT64_C(1000000000)
 #define GAIN_PERCENT 115u /* to begin */
@@ -23,6 +24,7 @@ static void enter(struct calm *calm, enum calm_state state)
 {
     calm->state = state;
     calm->windows = 0;
+    calm->poor = 0;
 }
 
 /** Further apart than a quarter. */
@@ -76,7 +78,8 @@ static void end_window(struct calm *calm, uint64_t rate, uint64_t requests, uint
             give_up(calm, 2 * calm->pause);
         break;
     case CALM_BATCH:
-        if (100 * rate < KEEP_PERCENT * calm->normal_rate || calm->windows >= REFRESH)
+        calm->poor = 100 * rate < KEEP_PERCENT * calm->normal_rate ? calm->poor + 1 : 0;
+        if (calm->poor == POOR_MAX || calm->windows >= REFRESH)
             give_up(calm, 1);
         break;
     }
