@@ -29,6 +29,7 @@ struct calm {
         normal_bunch; /* requests a second, and tenths for each sleep, without batch */
     uint64_t failed_rate, failed_bunch; /* the same when a trial did not help */
     uint32_t windows;                   /* in this state */
+    uint32_t poor;                      /* windows in a row that batch did not help */
     uint32_t pause;                     /* windows between trials */
     uint32_t skip;                      /* windows until the next trial */
 };
