@@ -88,6 +88,10 @@ def plot(rows, path, title):
     fig.tight_layout()
     fig.savefig(path, metadata={"Date": None})
     plt.close(fig)
+    with open(path) as handle:  # the writer leaves blanks at the ends of lines
+        lines = [line.rstrip() for line in handle]
+    with open(path, "w") as handle:
+        handle.write("\n".join(lines) + "\n")
 
 
 def section(name, result, command, picture):
