@@ -70,7 +70,7 @@ def unit(row):
 def plot(rows, path, title):
     """One bar a goal: how far the ratio is beyond (right) or short of (left) the goal.  Counts, which may be 0, have none."""
     rows = [row for row in rows if row["peer"]]
-    fig, axes = plt.subplots(figsize=(8.2, 0.36 * len(rows) + 1.2))
+    fig, axes = plt.subplots(figsize=(10, 0.36 * len(rows) + 1.2))
     for i, row in enumerate(reversed(rows)):
         better = row["sense"] == "min"
         def norm(value):
@@ -78,9 +78,9 @@ def plot(rows, path, title):
         low, mid, high = sorted((norm(row["ratio_min"]), norm(row["ratio"]), norm(row["ratio_max"])))
         axes.barh(i, mid, color=OURS if row["met"] else "#d1495b", height=0.62)
         axes.plot([low, high], [i, i], color=LIMIT, linewidth=1)
-        axes.text(0.02, i, f"{row['id']}  {row['what']}", va="center", fontsize=6.5, color="white")
     axes.axvline(1, color=LIMIT, linestyle="--", linewidth=0.8)
-    axes.set_yticks([])
+    axes.set_yticks(range(len(rows)), [f"{row['what']}  {row['id']}" for row in reversed(rows)], fontsize=6.5)
+    axes.tick_params(axis="y", length=0)
     axes.set_xlabel("ratio to the peer ÷ goal (1 = goal; the line is the spread of the rounds)")
     axes.set_title(title, fontsize=9)
     for side in ("top", "right", "left"):
