@@ -19,10 +19,13 @@ MAY = {
     "lib/ring": ("lib/wire", "lib/base"),
     "lib/vmbus": ("lib/wire", "lib/base", "lib/ring"),
     "lib/storvsc": ("lib/wire", "lib/base", "lib/vmbus"),
+    "lib/netvsc": ("lib/wire", "lib/base", "lib/vmbus"),
     "host/vmbus": ("lib/wire", "lib/base", "lib/ring"),
     "host/storvsp": ("lib/wire", "lib/base", "lib/ring", "host/vmbus"),
-    "apps/common": ("host/vmbus", "host/storvsp"),
-    "apps/hv-host": ("host/vmbus", "host/storvsp"),
+    "host/netvsp": ("lib/wire", "lib/base", "lib/ring", "host/vmbus"),
+    "apps/common": ("host/vmbus", "host/storvsp", "host/netvsp"),
+    "apps/hv-host": ("host/vmbus", "host/storvsp", "host/netvsp"),
+    "apps/hvnet-pmd": ("lib/vmbus", "lib/netvsc", "host/vmbus", "host/netvsp"),
     "apps/hvblk-daemon": ("lib/vmbus", "lib/storvsc", "host/vmbus", "host/storvsp"),
 }
 # Types of the public interface of libvmbus and libhvhost that live further down; installed, free for all above.

@@ -242,6 +242,20 @@ void hv_host_channel_unwatch(struct hv_host_channel *channel, int fd);
 ssize_t hv_host_channel_map_gpa(struct hv_host_channel *channel, const struct hv_packet *packet,
                                 struct iovec *iov, size_t max, uint32_t *ret_bytes);
 
+/**
+ * Map memory that the guest shared under a handle, contiguous for us, to read and to write; its contents may change at any
+ * moment.  In ops.poll of the channel that it was shared through; the address is good for other channels of the device
+ * too, in any thread.  It stays mapped until hv_host_channel_unmap_gpadl() or hv_host_channel_closed(); a guest that
+ * tears the GPADL down before gets its answer when nothing is mapped any more.
+ *
+ * Returns 0, or -ENOENT (no such handle, not shared through this channel, one of a ring), -EEXIST (mapped already),
+ * -ENOMEM.
+ */
+int hv_host_channel_map_gpadl(struct hv_host_channel *channel, uint32_t gpadl, void **ret_address,
+                              size_t *ret_bytes);
+/** Not mapped: does nothing. */
+void hv_host_channel_unmap_gpadl(struct hv_host_channel *channel, uint32_t gpadl);
+
 struct hv_host_stats {
     struct hv_ring_stats in;  /* from the guest */
     struct hv_ring_stats out; /* to the guest */

@@ -190,6 +190,33 @@ void hv_channel_close(struct hv_channel *channel);
 /** Ask the host to serve the channel near another virtual processor (4.1).  Returns 0, -EOPNOTSUPP, -EIO. */
 int hv_channel_set_target(struct hv_channel *channel, uint32_t target_vp);
 
+/**
+ * Memory that the host reaches under a handle for as long as it is shared: the receive and the send buffer of a network
+ * device.  At most one of each kind a channel.
+ */
+enum hv_shared_kind {
+    HV_SHARED_RECEIVE,
+    HV_SHARED_SEND,
+};
+struct hv_shared {
+    void *address; /* page aligned, contiguous for us, zeroed */
+    size_t
+        bytes; /* what there is: at least what was asked for, or what the kernel has set aside (uio) */
+    uint32_t gpadl;
+};
+/**
+ * Share memory through an open primary channel.  Control thread, while nothing else is done with the bus.
+ * Returns 0, -EINVAL (0 bytes, more than 1 GiB, a sub-channel), -EBUSY (shared already), -ENOMEM, -EIO (the host
+ * refused), -ENODEV, -ETIMEDOUT, -EOPNOTSUPP (uio: the kernel set nothing aside for this device).
+ */
+int hv_channel_share(struct hv_channel *primary, enum hv_shared_kind kind, size_t bytes,
+                     struct hv_shared *ret_shared);
+/**
+ * Take it back: returns when the host has confirmed that it does not use it, or is cut off.  Tell the host's driver
+ * before.  hv_channel_close() does it for what is shared still.  Nothing shared: does nothing.
+ */
+void hv_channel_unshare(struct hv_channel *primary, enum hv_shared_kind kind);
+
 /* ---- Channels: data path, owner thread ---- */
 
 /** As hv_ring_tx_reserve(): room for one packet.  0, -EAGAIN, -EMSGSIZE, -EPROTO, -ENODEV. */
