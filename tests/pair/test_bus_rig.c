@@ -32,6 +32,8 @@ struct echo_channel {
     struct hv_packet packet; /* peeked, not answered */
     bool have;
     bool closing;
+    uint8_t *mapped; /* last GPADL */
+    size_t mapped_bytes;
 };
 
 static int echo_open(void *ctx, struct hv_host_channel *channel, const void *user_data,
@@ -58,6 +60,37 @@ static int echo_open(void *ctx, struct hv_host_channel *channel, const void *use
     return 0;
 }
 
+/** Map, use or unmap; the answer is what map_gpadl() said, the bytes, and the sum of the first byte of every page. */
+static void echo_mapping(struct echo_channel *e, uint64_t trans_id, uint32_t gpadl)
+{
+    struct hv_packet_desc desc = {.trans_id = trans_id,
+                                  .type = HV_PACKET_COMPLETION,
+                                  .payload_bytes = sizeof(struct echo_gpa_result)};
+    struct echo_gpa_result result = {0};
+    struct hv_packet_slot slot;
+    size_t bytes = 0;
+    void *address;
+
+    if ((uint8_t)trans_id == ECHO_MAP) {
+        result.pieces = hv_host_channel_map_gpadl(e->channel, gpadl, &address, &bytes);
+        if (!result.pieces) {
+            e->mapped = address;
+            e->mapped_bytes = bytes;
+        }
+    } else if ((uint8_t)trans_id == ECHO_UNMAP) {
+        hv_host_channel_unmap_gpadl(e->channel, gpadl);
+        e->mapped_bytes = 0;
+    }
+    for (size_t at = 0; at < e->mapped_bytes; at += HV_PAGE_BYTES) {
+        result.sum += e->mapped[at];
+        if ((uint8_t)trans_id == ECHO_TOUCH)
+            e->mapped[at] = (uint8_t)(e->mapped[at] + at / HV_PAGE_BYTES + 1);
+    }
+    result.bytes = (uint32_t)e->mapped_bytes;
+    require(!hv_host_channel_reserve(e->channel, &desc, &slot), "room for the answer");
+    memcpy(slot.payload, &result, sizeof(result));
+}
+
 static void echo_command(struct echo_channel *e, uint64_t trans_id)
 {
     uint16_t argument = (uint16_t)(trans_id >> 8);
@@ -74,6 +107,11 @@ static void echo_command(struct echo_channel *e, uint64_t trans_id)
         break;
     case ECHO_CORRUPT:
         hv_host_channel_corrupt_index(e->channel);
+        break;
+    case ECHO_MAP:
+    case ECHO_TOUCH:
+    case ECHO_UNMAP:
+        echo_mapping(e, trans_id, argument);
         break;
     default:
         break;

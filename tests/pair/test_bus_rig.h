@@ -20,9 +20,12 @@
 #define ECHO_RESCIND                       2u
 #define ECHO_KILL                          3u
 #define ECHO_CORRUPT                       4u
+#define ECHO_MAP                           5u /* a GPADL; answered like a GPA-direct packet */
+#define ECHO_TOUCH                         6u /* count every page of what is mapped up, likewise */
+#define ECHO_UNMAP                         7u /* likewise */
 #define ECHO_COMMAND_OF(command, argument) (ECHO_COMMAND | (uint64_t)(argument) << 8 | (command))
 
-/** Answer to a GPA-direct packet. */
+/** Answer to a GPA-direct packet, and to the commands that map. */
 #define ECHO_GPA_PIECES 8
 struct echo_gpa_result {
     int64_t pieces; /* or the error */

@@ -48,7 +48,8 @@ enum hv_host_channel_state {
 #define HV_EVENT_SUBCHANNELS 0x04u
 #define HV_EVENT_OPENED      0x08u
 #define HV_EVENT_LEFT        0x10u
-#define HV_EVENT_CLOSED      0x20u
+#define HV_EVENT_UNMAPPED    0x20u /* a GPADL whose teardown waits */
+#define HV_EVENT_CLOSED      0x40u
 
 struct hv_host_gpadl {
     TAILQ_ENTRY(hv_host_gpadl) entry;
@@ -57,10 +58,16 @@ struct hv_host_gpadl {
     uint32_t range_count;
     uint32_t want_bytes; /* of all ranges */
     uint32_t have_bytes;
+    uint64_t serial;
+    /* read by workers too: changed under guest->gpadl_lock */
     bool created;
     bool tearing_down; /* torndown is owed */
     bool in_use;       /* holds the rings of an open channel */
-    uint64_t serial;
+    /* the worker's, under the lock */
+    bool held; /* mapped, or about to be */
+    void *mapped;
+    size_t mapped_bytes;
+    uint32_t map_runs;
     uint64_t words[]; /* the ranges as they came */
 };
 TAILQ_HEAD(hv_host_gpadl_list, hv_host_gpadl);
@@ -166,11 +173,15 @@ void hv_host_channel_event(struct hv_host_channel *channel, uint32_t events);
 void hv_host_gpadl_header(struct hv_host_guest *guest, const void *message, size_t bytes);
 void hv_host_gpadl_body(struct hv_host_guest *guest, const void *message, size_t bytes);
 void hv_host_gpadl_teardown(struct hv_host_guest *guest, uint32_t relid, uint32_t id);
+/** The rings of an open channel lie in it. */
+void hv_host_gpadl_use(struct hv_host_gpadl *gpadl);
 /** The channel does not use it any more: answers a teardown that waits. */
 void hv_host_gpadl_unuse(struct hv_host_gpadl *gpadl);
 /** Before a rescind: answer what is pending. */
 void hv_host_gpadl_revoke(struct hv_host_channel *channel);
 void hv_host_gpadl_drop_all(struct hv_host_channel *channel);
+/** Answer the teardowns that waited for a provider to unmap. */
+void hv_host_gpadl_answer_unmapped(struct hv_host_channel *channel);
 /**
  * Ring memory of an open: page numbers of the only range, which starts on a page boundary.
  * Returns 0 or -EINVAL.
@@ -178,6 +189,10 @@ void hv_host_gpadl_drop_all(struct hv_host_channel *channel);
 int hv_host_gpadl_ring(struct hv_host_channel *channel, uint32_t id,
                        struct hv_host_gpadl **ret_gpadl, const uint64_t **ret_pfns,
                        uint32_t *ret_pages);
+
+/* gpadl_map.c */
+/** Closed: what its provider mapped and left. */
+void hv_host_gpadl_unmap_all(struct hv_host_channel *channel);
 
 /* worker.c */
 int hv_host_worker_init(struct hv_host_worker *worker, struct hv_host_guest *guest);

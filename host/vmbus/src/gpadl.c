@@ -45,7 +45,9 @@ static void drop(struct hv_host_gpadl *gpadl)
 {
     struct hv_host_guest *guest = gpadl->channel->guest;
 
+    pthread_mutex_lock(&guest->gpadl_lock); /* workers look for what they map */
     TAILQ_REMOVE(&guest->gpadls, gpadl, entry);
+    pthread_mutex_unlock(&guest->gpadl_lock);
     guest->gpadl_count--;
     guest->gpadl_pages -= pages_of(gpadl);
     free(gpadl);
@@ -113,7 +115,9 @@ static void add_bytes(struct hv_host_gpadl *gpadl, const void *data, size_t byte
         drop(gpadl);
         return;
     }
+    pthread_mutex_lock(&guest->gpadl_lock);
     gpadl->created = true;
+    pthread_mutex_unlock(&guest->gpadl_lock);
     post_created(guest, gpadl->channel->relid, gpadl->id, 0);
 }
 
@@ -140,7 +144,9 @@ static struct hv_host_gpadl *create(struct hv_host_channel *channel,
     gpadl->serial = ++guest->serial;
     guest->gpadl_count++;
     guest->gpadl_pages += pages;
+    pthread_mutex_lock(&guest->gpadl_lock);
     TAILQ_INSERT_TAIL(&guest->gpadls, gpadl, entry);
+    pthread_mutex_unlock(&guest->gpadl_lock);
     return gpadl;
 }
 
@@ -178,6 +184,7 @@ void hv_host_gpadl_teardown(struct hv_host_guest *guest, uint32_t relid, uint32_
 {
     struct hv_host_channel *channel = hv_host_channel_find(guest, relid);
     struct hv_host_gpadl *gpadl = channel ? find(channel, id) : NULL;
+    bool busy;
 
     if (!gpadl)
         return;
@@ -186,12 +193,23 @@ void hv_host_gpadl_teardown(struct hv_host_guest *guest, uint32_t relid, uint32_
                            gpadl->created ? "being torn down" : "not complete");
         return;
     }
-    if (gpadl->in_use) {
-        gpadl->tearing_down = true; /* answered when the channel has let go */
-        return;
-    }
+    pthread_mutex_lock(&guest->gpadl_lock);
+    gpadl->tearing_down = true;
+    busy = gpadl->in_use || gpadl->held;
+    pthread_mutex_unlock(&guest->gpadl_lock);
+    if (busy)
+        return; /* answered when the channel has let go */
     drop(gpadl);
     post_torndown(guest, id);
+}
+
+void hv_host_gpadl_use(struct hv_host_gpadl *gpadl)
+{
+    struct hv_host_guest *guest = gpadl->channel->guest;
+
+    pthread_mutex_lock(&guest->gpadl_lock);
+    gpadl->in_use = true;
+    pthread_mutex_unlock(&guest->gpadl_lock);
 }
 
 void hv_host_gpadl_unuse(struct hv_host_gpadl *gpadl)
@@ -199,11 +217,40 @@ void hv_host_gpadl_unuse(struct hv_host_gpadl *gpadl)
     struct hv_host_guest *guest = gpadl->channel->guest;
     uint32_t id = gpadl->id;
 
+    pthread_mutex_lock(&guest->gpadl_lock);
     gpadl->in_use = false;
+    pthread_mutex_unlock(&guest->gpadl_lock);
     if (!gpadl->tearing_down)
         return;
     drop(gpadl);
     post_torndown(guest, id);
+}
+
+static bool is_held(const struct hv_host_gpadl *gpadl)
+{
+    struct hv_host_guest *guest = gpadl->channel->guest;
+    bool held;
+
+    pthread_mutex_lock(&guest->gpadl_lock);
+    held = gpadl->held;
+    pthread_mutex_unlock(&guest->gpadl_lock);
+    return held;
+}
+
+void hv_host_gpadl_answer_unmapped(struct hv_host_channel *channel)
+{
+    struct hv_host_guest *guest = channel->guest;
+    struct hv_host_gpadl *gpadl, *next;
+
+    for (gpadl = TAILQ_FIRST(&guest->gpadls); gpadl; gpadl = next) {
+        uint32_t id = gpadl->id;
+
+        next = TAILQ_NEXT(gpadl, entry);
+        if (gpadl->channel != channel || !gpadl->tearing_down || gpadl->in_use || is_held(gpadl))
+            continue;
+        drop(gpadl);
+        post_torndown(guest, id);
+    }
 }
 
 void hv_host_gpadl_revoke(struct hv_host_channel *channel)
@@ -238,9 +285,9 @@ int hv_host_gpadl_ring(struct hv_host_channel *channel, uint32_t id,
     struct hv_host_gpadl *gpadl = find(channel, id);
     struct hv_gpa_range range;
 
-    if (!gpadl || !gpadl->created || gpadl->tearing_down || gpadl->in_use ||
+    if (!gpadl || !gpadl->created || gpadl->tearing_down || gpadl->in_use || is_held(gpadl) ||
         gpadl->range_count != 1)
-        return -EINVAL;
+        return -EINVAL; /* no channel is open through which it could become held meanwhile */
     memcpy(&range, gpadl->words, sizeof(range));
     if (range.byte_offset || range.byte_count % HV_PAGE_BYTES)
         return -EINVAL;

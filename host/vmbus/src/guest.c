@@ -58,6 +58,7 @@ int hv_host_guest_create(struct hv_host *host, const char *name,
     }
     pthread_mutex_init(&guest->lock, NULL);
     guest->id = ++host->guest_serial;
+    pthread_mutex_init(&guest->gpadl_lock, NULL);
     (void)snprintf(guest->name, sizeof(guest->name), "%s", name); /* cut names do */
     TAILQ_INSERT_TAIL(&host->guests, guest, entry);
     host->guest_count++;
@@ -266,6 +267,7 @@ void hv_host_guest_free(struct hv_host_guest *guest)
     guest->ops->destroy(guest->impl);
     free_workers(guest);
     pthread_mutex_destroy(&guest->lock);
+    pthread_mutex_destroy(&guest->gpadl_lock);
     free(guest);
 }
 

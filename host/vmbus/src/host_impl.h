@@ -11,7 +11,8 @@
 #define HV_HOST_CHANNELS_MAX    256u /* offered to one guest at a time */
 #define HV_HOST_GPADLS_MAX      256u /* of one guest */
 #define HV_HOST_GPADL_PAGES_MAX (1u << 20)
-#define HV_HOST_RING_RUNS_MAX   1024u /* mappings that the open rings of one guest may need */
+#define HV_HOST_RING_RUNS_MAX   1024u  /* mappings that the open rings of one guest may need */
+#define HV_HOST_BUFFER_RUNS_MAX 16384u /* ... its mapped GPADLs: a NIC's largest, page by page */
 #define HV_HOST_STUCK_NS        100000000ull /* a worker that takes longer to answer is looked at */
 #define HV_HOST_WHY_BYTES       256u
 #define HV_HOST_COMPLAINTS_MAX  100u /* lines about one guest: a log must not grow at its will */
@@ -77,11 +78,13 @@ struct hv_host_guest {
     uint32_t channel_count;
     uint32_t relid_hint;
     uint8_t relid_used[(HV_CHANNELS_MAX + 8) / 8];
+    pthread_mutex_t gpadl_lock; /* see gpadl_map.c */
     struct hv_host_gpadl_list gpadls;
     uint32_t gpadl_count;
     uint32_t gpadl_pages;
     uint32_t ring_runs;
-    uint64_t serial; /* counts opens, GPADLs, contacts: who came before a removal of memory */
+    uint32_t buffer_runs; /* under gpadl_lock */
+    uint64_t serial;      /* counts opens, GPADLs, contacts: who came before a removal of memory */
     struct hv_host_memory memory;
     /* Workers to control. */
     alignas(64) atomic_bool pending;

@@ -124,7 +124,7 @@ static int prepare(struct hv_host_channel *channel, const struct hv_msg_open *op
         err = map_rings(channel, pfns, pages, open->in_ring_page);
     if (err)
         return err;
-    gpadl->in_use = true;
+    hv_host_gpadl_use(gpadl);
     channel->ring_gpadl = gpadl;
     return 0;
 }
@@ -366,6 +366,8 @@ static void on_closed(struct hv_host_channel *channel)
     channel->close_wanted = false;
     unmap_rings(channel);
     channel->ring_gpadl = NULL;
+    hv_host_gpadl_unmap_all(channel);
+    hv_host_gpadl_answer_unmapped(channel);
     hv_host_gpadl_unuse(gpadl);
     if (channel->released) {
         hv_host_channel_free(channel);
@@ -451,6 +453,8 @@ void hv_host_channel_event(struct hv_host_channel *channel, uint32_t events)
         hv_host_offers_subchannels(channel, subchannels);
     if (events & HV_EVENT_LEFT)
         on_left(channel);
+    if (events & HV_EVENT_UNMAPPED)
+        hv_host_gpadl_answer_unmapped(channel);
     if (events & HV_EVENT_CLOSED)
         on_closed(channel);
 }

@@ -46,6 +46,9 @@ struct hv_host_opts {
     uint32_t max_version;       /* highest VMBus version accepted; 0 = 5.3 */
     uint32_t max_guests;        /* 0 = 16 */
     uint16_t workers_per_guest; /* 0 = 1 */
+    /**
+     * Accept memory of hugetlbfs as well (DPDK's), for requests, not for rings.  Such files cannot be sealed, so the guest
+     */
     /** A guest said hello: start polling its workers.  Control thread. */
     void (*guest_added)(void *arg, struct hv_host_guest *guest);
     /**
@@ -96,6 +99,11 @@ void hv_host_post(struct hv_host *host, struct hv_host_work *work);
 
 uint32_t hv_host_guest_id(const struct hv_host_guest *guest); /* 1, 2, ... for logs */
 const char *hv_host_guest_name(const struct hv_host_guest *guest);
+/**
+ * took away; zeroes are there now, and the guest is dropped soon: return from the handler.  False: not ours.  Safe in any
+ * signal handler of any thread; one answer for all hosts of the process.
+ */
+
 uint16_t hv_host_guest_worker_count(const struct hv_host_guest *guest);
 /**
  * Hang up on a guest, telling it and the log why; guest_removed follows from a later hv_host_poll().  From guest_added it
@@ -248,8 +256,9 @@ ssize_t hv_host_channel_map_gpa(struct hv_host_channel *channel, const struct hv
  * too, in any thread.  It stays mapped until hv_host_channel_unmap_gpadl() or hv_host_channel_closed(); a guest that
  * tears the GPADL down before gets its answer when nothing is mapped any more.
  *
- * Returns 0, or -ENOENT (no such handle, not shared through this channel, one of a ring), -EEXIST (mapped already),
- * -ENOMEM.
+ * Returns 0, or -ENOENT (no such handle, not shared through this channel, being torn down, one of a ring), -EEXIST
+ * (mapped already), -EINVAL (several ranges, or not from the start of a page), -ENOSPC (this guest's buffers lie
+ * scattered over too many pieces), -ENOMEM.
  */
 int hv_host_channel_map_gpadl(struct hv_host_channel *channel, uint32_t gpadl, void **ret_address,
                               size_t *ret_bytes);
