@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # A thin front door over the presets of CMakePresets.json; `make help` lists what there is.
-.PHONY: help build demo check tidy bench fuzz install clean
+.PHONY: help build demo check vm-check tidy bench fuzz install clean
 .DEFAULT_GOAL := build
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## programs in build/bin, libraries in build/lib
 	@scripts/setup build
@@ -18,8 +18,12 @@ demo: ## a disk image written and read over NBD, every byte through a VMBus chan
 	@scripts/demo
 
 check: ## every test that this machine can run
-	@scripts/setup check
+	@scripts/setup check vm
 	@scripts/check
+
+vm-check: ## only those on real kernels, in guests that the tests boot
+	@scripts/setup vm
+	@scripts/check --label vm dev
 
 tidy: build ## static analysis alone
 	@/usr/bin/python3 -B tests/meta/tidy.py build
