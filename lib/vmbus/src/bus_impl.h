@@ -13,6 +13,8 @@
 
 /** Channels that a host may offer at a time; each costs us two descriptors. */
 #define HV_OFFERS_MAX 256u
+/** Of enum hv_shared_kind. */
+#define HV_SHARED_KINDS 2u
 
 /** One channel that is or was offered.  Control thread. */
 struct hv_offer {
@@ -58,6 +60,8 @@ struct hv_channel {
     uint32_t memory_pages;
     uint32_t gpadl; /* 0 = none */
     bool host_opened;
+    struct hv_shared shared[HV_SHARED_KINDS];   /* address NULL = none */
+    struct hv_dma *shared_dma[HV_SHARED_KINDS]; /* its memory, where the transport made it */
 };
 
 /** Memory with consecutive page numbers. */

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include <hv/base/bits.h>
 #include <hv/wire/message.h>
 
 #define RING_DEFAULT_BYTES 0x20000u
@@ -128,6 +129,9 @@ void hv_channel_close(struct hv_channel *channel)
     if (!channel->offer->index)
         warn_about_subchannels(channel);
     bus->ops->channel_close(channel);
+    /* after the rings, in the order of Windows Server 2016 and later: nothing that runs can name them any more */
+    hv_channel_unshare(channel, HV_SHARED_SEND);
+    hv_channel_unshare(channel, HV_SHARED_RECEIVE);
     channel->offer->channel = NULL;
     free(channel);
     hv_bus_reap(bus);
@@ -140,6 +144,35 @@ int hv_channel_set_target(struct hv_channel *channel, uint32_t target_vp)
     if (atomic_load_explicit(&channel->status, memory_order_relaxed) == -ENODEV)
         return -ENODEV;
     return channel->ops->channel_set_target(channel, target_vp);
+}
+
+int hv_channel_share(struct hv_channel *primary, enum hv_shared_kind kind, size_t bytes,
+                     struct hv_shared *ret_shared)
+{
+    struct hv_shared shared;
+    int err;
+
+    if (primary->offer->index || (unsigned)kind >= HV_SHARED_KINDS || !bytes ||
+        bytes > (size_t)HV_GPADL_RANGE_MAX_PAGES << HV_PAGE_SHIFT)
+        return -EINVAL;
+    if (primary->shared[kind].address)
+        return -EBUSY;
+    if (primary->bus->gone || primary->offer->rescinded)
+        return -ENODEV;
+    err = primary->ops->share(primary, kind, hv_align_up(bytes, HV_PAGE_BYTES), &shared);
+    if (err)
+        return err;
+    primary->shared[kind] = shared;
+    *ret_shared = shared;
+    return 0;
+}
+
+void hv_channel_unshare(struct hv_channel *primary, enum hv_shared_kind kind)
+{
+    if ((unsigned)kind >= HV_SHARED_KINDS || !primary->shared[kind].address)
+        return;
+    primary->ops->unshare(primary, kind);
+    primary->shared[kind] = (struct hv_shared){0};
 }
 
 /* ---- Status ---- */

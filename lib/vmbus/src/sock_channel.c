@@ -158,6 +158,45 @@ int hv_sock_channel_set_target(struct hv_channel *channel, uint32_t target_vp)
     return reply.status ? -EIO : 0;
 }
 
+int hv_sock_channel_share(struct hv_channel *primary, enum hv_shared_kind kind, size_t bytes,
+                          struct hv_shared *ret_shared)
+{
+    struct hv_sock *sock = primary->bus->transport;
+    uint32_t page_count = (uint32_t)(bytes >> HV_PAGE_SHIFT);
+    struct hv_dma *dma;
+    uint32_t gpadl;
+    int err;
+
+    /* DMA memory like any other, so that packets can name what lies in it, too */
+    err = hv_dma_alloc(primary->bus, bytes, &dma);
+    if (err)
+        return err;
+    err = hv_gpadl_create(sock, primary->offer, dma->only.first_pfn, page_count, &gpadl);
+    if (err) {
+        hv_dma_free(dma);
+        return err;
+    }
+    primary->shared_dma[kind] = dma;
+    *ret_shared = (struct hv_shared){
+        .address = hv_dma_address(dma),
+        .bytes = (size_t)page_count << HV_PAGE_SHIFT,
+        .gpadl = gpadl,
+    };
+    return 0;
+}
+
+void hv_sock_channel_unshare(struct hv_channel *primary, enum hv_shared_kind kind)
+{
+    struct hv_sock *sock = primary->bus->transport;
+
+    if (hv_gpadl_teardown(sock, primary->offer, primary->shared[kind].gpadl) == -ETIMEDOUT)
+        /* as with rings: what it still writes to, nobody knows */
+        hv_sock_lose(sock, -ETIMEDOUT, "channel %u: it does not give a shared buffer back",
+                     primary->offer->relid);
+    hv_dma_free(primary->shared_dma[kind]);
+    primary->shared_dma[kind] = NULL;
+}
+
 void hv_sock_channel_signal(struct hv_channel *channel)
 {
     if (channel->monitor_word)

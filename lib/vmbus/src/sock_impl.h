@@ -148,6 +148,9 @@ int hv_gpadl_teardown(struct hv_sock *sock, const struct hv_offer *offer, uint32
 int hv_sock_channel_open(struct hv_channel *channel, const struct hv_channel_opts *opts);
 void hv_sock_channel_close(struct hv_channel *channel);
 int hv_sock_channel_set_target(struct hv_channel *channel, uint32_t target_vp);
+int hv_sock_channel_share(struct hv_channel *primary, enum hv_shared_kind kind, size_t bytes,
+                          struct hv_shared *ret_shared);
+void hv_sock_channel_unshare(struct hv_channel *primary, enum hv_shared_kind kind);
 void hv_sock_channel_signal(struct hv_channel *channel);
 bool hv_sock_channel_drain(struct hv_channel *channel);
 void hv_sock_channel_wake(struct hv_channel *channel);

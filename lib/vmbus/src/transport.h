@@ -45,6 +45,14 @@ struct hv_transport_ops {
     /** The host uses neither rings nor request memory afterwards, or is gone; the rings are unmapped. */
     void (*channel_close)(struct hv_channel *channel);
     int (*channel_set_target)(struct hv_channel *channel, uint32_t target_vp);
+    /**
+     * Share zeroed memory of at least `bytes` through a primary channel, which shares none of this kind yet.
+     * Errors of hv_channel_share(); after any nothing is left.
+     */
+    int (*share)(struct hv_channel *primary, enum hv_shared_kind kind, size_t bytes,
+                 struct hv_shared *ret_shared);
+    /** Take it back, before the channel closes or after: the host does not use it afterwards, or is cut off. */
+    void (*unshare)(struct hv_channel *primary, enum hv_shared_kind kind);
     /** Tell the host to look at the channel. */
     void (*signal)(struct hv_channel *channel);
     /** Make wait_fd unreadable again; true when it was readable. */

@@ -206,8 +206,9 @@ struct hv_shared {
 };
 /**
  * Share memory through an open primary channel.  Control thread, while nothing else is done with the bus.
- * Returns 0, -EINVAL (0 bytes, more than 1 GiB, a sub-channel), -EBUSY (shared already), -ENOMEM, -EIO (the host
- * refused), -ENODEV, -ETIMEDOUT, -EOPNOTSUPP (uio: the kernel set nothing aside for this device).
+ * Returns 0, -EINVAL (0 bytes, more than the 8,190 pages that a handle can name, a sub-channel), -EBUSY (shared
+ * already), -ENOMEM, -EIO (the host refused), -ENODEV, -ETIMEDOUT, -EOPNOTSUPP (uio: the kernel set nothing aside for
+ * this device).
  */
 int hv_channel_share(struct hv_channel *primary, enum hv_shared_kind kind, size_t bytes,
                      struct hv_shared *ret_shared);
