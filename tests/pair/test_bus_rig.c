@@ -128,8 +128,12 @@ static void echo_gpa(struct echo_channel *e)
     struct iovec iov[ECHO_GPA_PIECES];
     struct hv_packet_slot slot;
 
-    result.pieces =
-        hv_host_channel_map_gpa(e->channel, &e->packet, iov, ECHO_GPA_PIECES, &result.bytes);
+    if (e->packet.trans_id == ECHO_RANGES)
+        result.pieces = hv_host_channel_map_gpa_ranges(e->channel, &e->packet, iov, ECHO_GPA_PIECES,
+                                                       &result.bytes);
+    else
+        result.pieces =
+            hv_host_channel_map_gpa(e->channel, &e->packet, iov, ECHO_GPA_PIECES, &result.bytes);
     for (ssize_t i = 0; i < result.pieces; i++) {
         uint8_t *bytes = iov[i].iov_base;
 

@@ -25,6 +25,8 @@
 #define ECHO_UNMAP                         7u /* likewise */
 #define ECHO_COMMAND_OF(command, argument) (ECHO_COMMAND | (uint64_t)(argument) << 8 | (command))
 
+#define ECHO_RANGES 0x1234567ull /* trans_id of a GPA-direct packet that may have several ranges */
+
 /** Answer to a GPA-direct packet, and to the commands that map. */
 #define ECHO_GPA_PIECES 8
 struct echo_gpa_result {

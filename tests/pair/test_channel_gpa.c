@@ -44,10 +44,11 @@ static void gpa_stop(struct gpa_rig *g)
 }
 
 /** One packet with this extension; the host's answer. */
-static struct echo_gpa_result ask(struct hv_channel *channel, const void *ext, uint32_t ext_bytes)
+static struct echo_gpa_result ask_as(struct hv_channel *channel, uint64_t trans_id, const void *ext,
+                                     uint32_t ext_bytes)
 {
     struct hv_packet_desc desc = {
-        .trans_id = 1, .type = HV_PACKET_GPA_DIRECT, .flags = 1, .ext_bytes = ext_bytes};
+        .trans_id = trans_id, .type = HV_PACKET_GPA_DIRECT, .flags = 1, .ext_bytes = ext_bytes};
     struct echo_gpa_result result = {.pieces = -ETIMEDOUT};
     struct hv_packet_slot slot;
     struct hv_packet packet;
@@ -63,6 +64,11 @@ static struct echo_gpa_result ask(struct hv_channel *channel, const void *ext, u
         memcpy(&result, packet.payload, sizeof(result));
     hv_channel_release(channel);
     return result;
+}
+
+static struct echo_gpa_result ask(struct hv_channel *channel, const void *ext, uint32_t ext_bytes)
+{
+    return ask_as(channel, 1, ext, ext_bytes);
 }
 
 /** Extension of one range, or of something that only looks like it. */
@@ -125,6 +131,72 @@ static void test_map(void)
         HV_CHECK_ROW(rows[i].name, g.memory[rows[i].order[0] * 4096 + rows[i].byte_offset] == 1);
     }
     gpa_stop(&g);
+}
+
+/** Several ranges, as words: the pages stand for themselves. */
+static void test_map_ranges(void)
+{
+#define RANGE(bytes, offset) ((uint64_t)(offset) << 32 | (bytes))
+#define PAGE(n)              (0x8000000000000000u | (n)) /* replaced by the number of that page */
+    static const struct {
+        const char *name;
+        uint32_t range_count, words;
+        uint64_t word[12];
+        int64_t want;
+        uint32_t bytes;
+    } rows[] = {
+        {"one", 1, 2, {RANGE(100, 0), PAGE(1)}, 1, 100},
+        {"two", 2, 4, {RANGE(60, 4036), PAGE(1), RANGE(4096, 0), PAGE(2)}, 2, 4156},
+        {"two pieces of a page", 2, 4, {RANGE(60, 0), PAGE(1), RANGE(40, 60), PAGE(1)}, 2, 100},
+        {"several pages each",
+         2,
+         6,
+         {RANGE(8192, 0), PAGE(1), PAGE(2), RANGE(4097, 0), PAGE(5), PAGE(9)},
+         3,
+         12289},
+        {"no range", 0, 2, {RANGE(100, 0), PAGE(1)}, -EINVAL, 0},
+        {"more ranges than words", 3, 4, {RANGE(1, 0), PAGE(1), RANGE(1, 0), PAGE(1)}, -EINVAL, 0},
+        {"a count beyond everything", ~0u, 2, {RANGE(1, 0), PAGE(1)}, -EINVAL, 0},
+        {"second range cut",
+         2,
+         5,
+         {RANGE(8192, 0), PAGE(1), PAGE(2), RANGE(4097, 0), PAGE(1)},
+         -EINVAL,
+         0},
+        {"second range without pages",
+         2,
+         4,
+         {RANGE(4097, 0), PAGE(1), PAGE(2), RANGE(1, 0)},
+         -EINVAL,
+         0},
+        {"empty range", 2, 4, {RANGE(8, 0), PAGE(1), RANGE(0, 0), PAGE(2)}, -EINVAL, 0},
+        {"offset beyond the page", 1, 3, {RANGE(8, 4096), PAGE(1), PAGE(2)}, -EINVAL, 0},
+        {"not guest memory", 2, 4, {RANGE(8, 0), PAGE(1), RANGE(8, 0), 1}, -EFAULT, 0},
+        {"as many pieces as fit",
+         5,
+         12,
+         {RANGE(1, 0), PAGE(0), RANGE(1, 0), PAGE(2), RANGE(1, 0), PAGE(4), RANGE(1, 0), PAGE(6),
+          RANGE(12288, 0), PAGE(8), PAGE(10), PAGE(12)},
+         7,
+         12292},
+    };
+    struct gpa_rig g;
+
+    gpa_start(&g);
+    for (size_t i = 0; i < HV_TEST_COUNT(rows); i++) {
+        uint64_t ext[13] = {(uint64_t)rows[i].range_count << 32};
+        struct echo_gpa_result result;
+
+        for (uint32_t at = 0; at < rows[i].words; at++)
+            ext[1 + at] = rows[i].word[at] >> 63 ? g.pfn[rows[i].word[at] & 15] : rows[i].word[at];
+        result = ask_as(g.channel, ECHO_RANGES, ext, 8 * (1 + rows[i].words));
+        HV_CHECK_ROW(rows[i].name, result.pieces == rows[i].want);
+        HV_CHECK_ROW(rows[i].name, result.bytes == rows[i].bytes);
+        HV_CHECK_ROW(rows[i].name, result.sum == rows[i].bytes);
+    }
+    gpa_stop(&g);
+#undef RANGE
+#undef PAGE
 }
 
 static void test_short_extension(void)
@@ -215,6 +287,7 @@ static void test_memory_changes_under_traffic(void)
 
 static const struct hv_test_case cases[] = {
     {"map", test_map},
+    {"map ranges", test_map_ranges},
     {"short extension", test_short_extension},
     {"not guest memory", test_not_guest_memory},
     {"memory changes under traffic", test_memory_changes_under_traffic},

@@ -244,6 +244,75 @@ ssize_t hv_host_channel_map_gpa(struct hv_host_channel *channel, const struct hv
     return (ssize_t)n;
 }
 
+/** The pages of one range, appended to `iov`.  Returns the new number of entries, or as map_gpa(). */
+static ssize_t map_range(struct hv_host_channel *channel, const uint64_t *pfn,
+                         const struct hv_gpa_range *range, struct iovec *iov, size_t n, size_t max)
+{
+    uint32_t left = range->byte_count, offset = range->byte_offset;
+    size_t first = n;
+
+    for (; left; pfn++) {
+        uint32_t bytes = hv_min_u32(left, HV_PAGE_BYTES - offset);
+        uint8_t *page = hv_host_memory_page(&channel->guest->memory,
+                                            __atomic_load_n(pfn, __ATOMIC_RELAXED), &channel->hit);
+
+        if (!page)
+            return -EFAULT;
+        if (n > first && page == (uint8_t *)iov[n - 1].iov_base + iov[n - 1].iov_len) {
+            iov[n - 1].iov_len += bytes;
+        } else {
+            if (n == max)
+                return -ENOBUFS;
+            iov[n++] = (struct iovec){.iov_base = page + offset, .iov_len = bytes};
+        }
+        left -= bytes;
+        offset = 0;
+    }
+    return (ssize_t)n;
+}
+
+ssize_t hv_host_channel_map_gpa_ranges(struct hv_host_channel *channel,
+                                       const struct hv_packet *packet, struct iovec *iov,
+                                       size_t max, uint32_t *ret_bytes)
+{
+    const uint64_t *word = packet->ext;
+    uint64_t left = packet->ext_bytes / sizeof(uint64_t), total = 0;
+    struct hv_gpa_direct direct;
+    ssize_t n = 0;
+
+    if (packet->type != HV_PACKET_GPA_DIRECT || !left)
+        return -EINVAL;
+    total = __atomic_load_n(word++, __ATOMIC_RELAXED);
+    memcpy(&direct, &total, sizeof(direct));
+    total = 0;
+    left--;
+    if (!direct.range_count || direct.range_count > left / 2)
+        return -EINVAL;
+    for (uint32_t i = 0; i < direct.range_count && n >= 0; i++) {
+        struct hv_gpa_range range;
+        uint64_t head, pages;
+
+        if (left < 2)
+            return -EINVAL;
+        head = __atomic_load_n(word, __ATOMIC_RELAXED);
+        memcpy(&range, &head, sizeof(range));
+        pages =
+            ((uint64_t)range.byte_offset + range.byte_count + HV_PAGE_BYTES - 1) / HV_PAGE_BYTES;
+        if (!range.byte_count || range.byte_offset >= HV_PAGE_BYTES || pages > left - 1)
+            return -EINVAL;
+        n = map_range(channel, word + 1, &range, iov, (size_t)n, max);
+        word += 1 + pages;
+        left -= 1 + pages;
+        total += range.byte_count;
+    }
+    if (n < 0)
+        return n;
+    if (total > UINT32_MAX)
+        return -EINVAL;
+    *ret_bytes = (uint32_t)total;
+    return n;
+}
+
 void hv_host_channel_get_stats(const struct hv_host_channel *channel,
                                struct hv_host_stats *ret_stats)
 {
