@@ -46,9 +46,6 @@ struct hv_host_opts {
     uint32_t max_version;       /* highest VMBus version accepted; 0 = 5.3 */
     uint32_t max_guests;        /* 0 = 16 */
     uint16_t workers_per_guest; /* 0 = 1 */
-    /**
-     * Accept memory of hugetlbfs as well (DPDK's), for requests, not for rings.  Such files cannot be sealed, so the guest
-     */
     /** A guest said hello: start polling its workers.  Control thread. */
     void (*guest_added)(void *arg, struct hv_host_guest *guest);
     /**
@@ -97,17 +94,12 @@ struct hv_host_work {
 /** From any thread: run work->run(work) once in the control thread, from hv_host_poll().  Wakes it.  Not queued twice. */
 void hv_host_post(struct hv_host *host, struct hv_host_work *work);
 
-/**
- * took away; zeroes are there now, and the guest is dropped soon: return from the handler.  False: not ours.  Safe in any
- * signal handler of any thread; one answer for all hosts of the process.
- */
-
+uint32_t hv_host_guest_id(const struct hv_host_guest *guest); /* 1, 2, ... for logs */
+const char *hv_host_guest_name(const struct hv_host_guest *guest);
 uint16_t hv_host_guest_worker_count(const struct hv_host_guest *guest);
 /**
  * Hang up on a guest, telling it and the log why; guest_removed follows from a later hv_host_poll().  From guest_added it
  * comes before any channel opens: then no worker need ever be polled.
-uint32_t hv_host_guest_id(const struct hv_host_guest *guest); /* 1, 2, ... for logs */
-const char *hv_host_guest_name(const struct hv_host_guest *guest);
  */
 void hv_host_guest_drop(struct hv_host_guest *guest, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -251,10 +243,6 @@ ssize_t hv_host_channel_map_gpa(struct hv_host_channel *channel, const struct hv
                                 struct iovec *iov, size_t max, uint32_t *ret_bytes);
 
 /**
- * Map memory that the guest shared under a handle, contiguous for us, to read and to write; its contents may change at any
- * moment.  In ops.poll of the channel that it was shared through; the address is good for other channels of the device
- * too, in any thread.  It stays mapped until hv_host_channel_unmap_gpadl() or hv_host_channel_closed(); a guest that
-/**
  * The same for a packet of one or more ranges, one behind the other, as network guests send them.  Neighbouring pages
  * are merged within a range only.  Also -EINVAL: together more than 4 GiB.
  */
@@ -262,6 +250,10 @@ ssize_t hv_host_channel_map_gpa_ranges(struct hv_host_channel *channel,
                                        const struct hv_packet *packet, struct iovec *iov,
                                        size_t max, uint32_t *ret_bytes);
 
+/**
+ * Map memory that the guest shared under a handle, contiguous for us, to read and to write; its contents may change at any
+ * moment.  In ops.poll of the channel that it was shared through; the address is good for other channels of the device
+ * too, in any thread.  It stays mapped until hv_host_channel_unmap_gpadl() or hv_host_channel_closed(); a guest that
  * tears the GPADL down before gets its answer when nothing is mapped any more.
  *
  * Returns 0, or -ENOENT (no such handle, not shared through this channel, being torn down, one of a ring), -EEXIST
