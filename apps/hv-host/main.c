@@ -30,15 +30,24 @@ struct program {
     bool ready; /* the pid file is ours */
 };
 
+/** Memory on huge pages cannot be sealed: a guest that takes it away while we use it loses its connection. */
+static void on_sigbus(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    if (!hv_host_memory_fault(info->si_addr))
+        (void)signal(number, SIG_DFL); /* a fault of our own: it comes again on return */
+}
+
 static int block_signals(void)
 {
+    const struct sigaction fault = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
     sigset_t set;
 
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);
     (void)signal(SIGPIPE, SIG_IGN);
-    if (sigprocmask(SIG_BLOCK, &set, NULL))
+    if (sigprocmask(SIG_BLOCK, &set, NULL) || sigaction(SIGBUS, &fault, NULL))
         return -1;
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
@@ -55,6 +64,7 @@ static int start_host(struct program *p)
     opts.max_version = p->options.max_vmbus;
     opts.max_guests = p->options.max_guests;
     opts.workers_per_guest = p->options.workers;
+    opts.vanishing_memory = true;
     opts.guest_added = guests_added;
     opts.guest_removed = guests_removed;
     opts.arg = p->guests;

@@ -431,6 +431,7 @@ void rig_start(struct rig *rig, const struct rig_opts *opts)
     host_opts.max_version = opts->max_version;
     host_opts.max_guests = opts->max_guests;
     host_opts.workers_per_guest = opts->workers ? opts->workers : 2;
+    host_opts.vanishing_memory = opts->vanishing;
     host_opts.guest_added = guest_added;
     host_opts.guest_removed = guest_removed;
     host_opts.arg = rig;

@@ -46,6 +46,7 @@ struct rig_opts {
     uint16_t workers; /* 0 = 2 */
     bool monitored;
     bool no_device; /* offer nothing at first */
+    bool vanishing; /* memory of hugetlbfs is welcome */
 };
 
 /** An echo device; counters are of all guests and channels. */

@@ -90,7 +90,7 @@ static bool ranges_are_legal(const struct hv_host_gpadl *gpadl)
         if (pages > left - 1)
             return false;
         for (uint64_t page = 1; page <= pages; page++) {
-            if (!hv_host_memory_find(memory, word[page]))
+            if (!hv_host_memory_find_lasting(memory, word[page]))
                 return false;
         }
         word += 1 + pages;

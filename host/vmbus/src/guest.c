@@ -42,6 +42,7 @@ int hv_host_guest_create(struct hv_host *host, const char *name,
     guest->host = host;
     guest->ops = ops;
     guest->impl = impl;
+    guest->memory.kick_fd = host->opts.vanishing_memory ? host->kick_fd : -1;
     TAILQ_INIT(&guest->channels);
     TAILQ_INIT(&guest->gpadls);
     TAILQ_INIT(&guest->events);
@@ -57,8 +58,8 @@ int hv_host_guest_create(struct hv_host *host, const char *name,
         return err;
     }
     pthread_mutex_init(&guest->lock, NULL);
-    guest->id = ++host->guest_serial;
     pthread_mutex_init(&guest->gpadl_lock, NULL);
+    guest->id = ++host->guest_serial;
     (void)snprintf(guest->name, sizeof(guest->name), "%s", name); /* cut names do */
     TAILQ_INSERT_TAIL(&host->guests, guest, entry);
     host->guest_count++;
@@ -266,8 +267,8 @@ void hv_host_guest_free(struct hv_host_guest *guest)
     host->guest_count--;
     guest->ops->destroy(guest->impl);
     free_workers(guest);
-    pthread_mutex_destroy(&guest->lock);
     pthread_mutex_destroy(&guest->gpadl_lock);
+    pthread_mutex_destroy(&guest->lock);
     free(guest);
 }
 
@@ -327,6 +328,8 @@ void hv_host_guest_settle(struct hv_host_guest *guest)
     const struct hv_host_opts *opts = &guest->host->opts;
 
     take_events(guest);
+    if (hv_host_faults_vanished(guest->memory.faults))
+        hv_host_guest_doom(guest, "memory that was in use vanished");
     if (guest->state != HV_GUEST_GONE)
         unblock_workers(guest);
     if (guest->state == HV_GUEST_LIVE && guest->doomed)

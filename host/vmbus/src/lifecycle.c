@@ -52,7 +52,7 @@ static int locate(const struct hv_host_memory *memory, const uint64_t *pfns, uin
     int runs = 0;
 
     for (uint32_t i = 0; i < pages; i++) {
-        const struct hv_host_memory_region *region = hv_host_memory_find(memory, pfns[i]);
+        const struct hv_host_memory_region *region = hv_host_memory_find_lasting(memory, pfns[i]);
 
         if (!region)
             return -EFAULT;

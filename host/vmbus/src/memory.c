@@ -17,23 +17,31 @@
  * The file cannot vanish under us, and cannot stall or fail a page fault of ours.  Seals first: only files in memory have
  * them, and any other question may go to a file system that is a process of the guest (FUSE) and never answers.
  */
-static int check_file(int fd, uint64_t offset, uint64_t bytes)
+static int check_file(const struct hv_host_memory *memory, int fd, uint64_t offset, uint64_t bytes,
+                      bool *ret_vanishes)
 {
     int seals = fcntl(fd, F_GET_SEALS);
+    uint64_t unit = HV_PAGE_BYTES;
     struct statfs fs;
     struct stat st;
+    bool huge;
 
     if (seals < 0)
         return -EOPNOTSUPP;
     if (fstatfs(fd, &fs) || fstat(fd, &st))
         return -errno;
-    /* hugetlb: a hole punched into it could kill us when the pool is empty */
-    if (fs.f_type != TMPFS_MAGIC || !S_ISREG(st.st_mode))
+    /* hugetlb: one cut off, or a hole punched into it when the pool is empty, is a SIGBUS */
+    huge = fs.f_type == HUGETLBFS_MAGIC && memory->kick_fd >= 0;
+    if ((fs.f_type != TMPFS_MAGIC && !huge) || !S_ISREG(st.st_mode))
         return -EOPNOTSUPP;
-    if (!(seals & F_SEAL_SHRINK))
+    if (!huge && !(seals & F_SEAL_SHRINK))
         return -EACCES;
-    if (offset % HV_PAGE_BYTES || !hv_range_fits(offset, bytes, (uint64_t)st.st_size))
+    if (huge)
+        unit = (uint64_t)st.st_blksize; /* its page size: what can be mapped, and replaced */
+    if (offset % unit || (huge && bytes % unit) ||
+        !hv_range_fits(offset, bytes, (uint64_t)st.st_size))
         return -EINVAL;
+    *ret_vanishes = huge;
     return 0;
 }
 
@@ -104,27 +112,48 @@ static void insert(struct hv_host_memory *memory, const struct hv_host_memory_re
     change_end(memory, seq, count + 1);
 }
 
+/** Returns the slot of a mapping that can vanish, or a negative errno. */
+static int watch(struct hv_host_memory *memory, void *base, size_t bytes)
+{
+    int err = memory->faults ? 0 : hv_host_faults_take(memory->kick_fd, &memory->faults);
+
+    return err ? err : hv_host_faults_watch(memory->faults, base, bytes);
+}
+
+static int map_region(struct hv_host_memory *memory, struct hv_host_memory_region *region,
+                      bool vanishes)
+{
+    size_t bytes = region->page_count * HV_PAGE_BYTES;
+    void *base =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, region->fd, (off_t)region->offset);
+
+    if (base == MAP_FAILED)
+        return errno == EACCES || errno == EPERM ? -EACCES : -ENOMEM;
+    region->fault_slot = vanishes ? watch(memory, base, bytes) : -1;
+    if (vanishes && region->fault_slot < 0) {
+        (void)munmap(base, bytes);
+        return region->fault_slot;
+    }
+    region->base = base;
+    return 0;
+}
+
 int hv_host_memory_add(struct hv_host_memory *memory, uint64_t first_pfn, uint64_t page_count,
                        int fd, uint64_t offset)
 {
     struct hv_host_memory_region region = {
         .first_pfn = first_pfn, .page_count = page_count, .offset = offset, .fd = fd};
     int err = check_region(memory, first_pfn, page_count);
-    void *base;
+    bool vanishes = false;
 
     if (!err)
-        err = check_file(fd, offset, page_count * HV_PAGE_BYTES);
-    if (!err) {
-        base = mmap(NULL, page_count * HV_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-                    (off_t)offset);
-        if (base == MAP_FAILED)
-            err = errno == EACCES || errno == EPERM ? -EACCES : -ENOMEM;
-    }
+        err = check_file(memory, fd, offset, page_count * HV_PAGE_BYTES, &vanishes);
+    if (!err)
+        err = map_region(memory, &region, vanishes);
     if (err) {
         (void)close(fd);
         return err;
     }
-    region.base = base;
     memory->pages += page_count;
     insert(memory, &region);
     return 0;
@@ -154,6 +183,8 @@ int hv_host_memory_remove(struct hv_host_memory *memory, uint64_t first_pfn, uin
 
 static void release(struct hv_host_memory *memory, struct hv_host_memory_region *region)
 {
+    if (region->fault_slot >= 0)
+        hv_host_faults_unwatch(memory->faults, region->fault_slot);
     (void)munmap(region->base, region->page_count * HV_PAGE_BYTES); /* cannot fail: a mapping */
     (void)close(region->fd);
     memory->pages -= region->page_count;
@@ -184,10 +215,12 @@ void hv_host_memory_fini(struct hv_host_memory *memory)
     change_end(memory, change_begin(memory), 0);
     for (uint32_t i = 0; i < count; i++)
         release(memory, &memory->region[i]);
+    hv_host_faults_give(memory->faults);
+    memory->faults = NULL;
 }
 
-const struct hv_host_memory_region *hv_host_memory_find(const struct hv_host_memory *memory,
-                                                        uint64_t pfn)
+const struct hv_host_memory_region *hv_host_memory_find_lasting(const struct hv_host_memory *memory,
+                                                                uint64_t pfn)
 {
     uint32_t low = 0, high = atomic_load_explicit(&memory->count, memory_order_relaxed);
 
@@ -198,7 +231,7 @@ const struct hv_host_memory_region *hv_host_memory_find(const struct hv_host_mem
         if (pfn < region->first_pfn)
             high = middle;
         else if (pfn - region->first_pfn < region->page_count)
-            return region;
+            return region->fault_slot < 0 ? region : NULL;
         else
             low = middle + 1;
     }

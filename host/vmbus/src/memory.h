@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fault.h"
+
 #define HV_MEMORY_REGIONS_MAX 1024u
 #define HV_MEMORY_PFN_END     (1ull << 40)
 #define HV_MEMORY_PAGES_MAX   (1ull << 28) /* 1 TiB of address space for one guest */
@@ -35,6 +37,7 @@ struct hv_host_memory_region {
     uint8_t *base;
     uint64_t offset;
     int fd;
+    int fault_slot;  /* -1 = cannot vanish */
     uint64_t serial; /* lingering: what was there when it was removed */
 };
 
@@ -47,6 +50,8 @@ struct hv_host_memory {
     struct hv_host_memory_region lingering[HV_MEMORY_REGIONS_MAX];
     uint32_t lingering_count;
     uint64_t pages; /* mapped, lingering ones too */
+    int kick_fd;    /* for memory of hugetlbfs, which is welcome then; -1 = it is not */
+    struct hv_host_faults *faults; /* of such memory; NULL = there was none yet */
 };
 
 /** The region found last, kept by the reader: page numbers come in runs.  Zeroed = none. */
@@ -68,9 +73,9 @@ bool hv_host_memory_reap(struct hv_host_memory *memory, uint64_t oldest, uint64_
 /** Unmap everything. */
 void hv_host_memory_fini(struct hv_host_memory *memory);
 
-/** Control thread: where a page lies in its file; NULL when it is not guest memory. */
-const struct hv_host_memory_region *hv_host_memory_find(const struct hv_host_memory *memory,
-                                                        uint64_t pfn);
+/** Control thread: where a page lies in its file; NULL when it is not guest memory, or could vanish. */
+const struct hv_host_memory_region *hv_host_memory_find_lasting(const struct hv_host_memory *memory,
+                                                                uint64_t pfn);
 
 /** Any thread: find the region of a page number.  False when it is not guest memory. */
 bool hv_host_memory_lookup(struct hv_host_memory *memory, uint64_t pfn,

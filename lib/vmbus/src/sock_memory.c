@@ -4,9 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <hv/base/bits.h>
@@ -178,9 +180,10 @@ int hv_sock_dma_alloc(struct hv_dma *dma, size_t bytes)
     return 0;
 }
 
-/** The file must not be able to lose pages under the host. */
+/** The file must not be able to lose pages under the host; one of hugetlbfs always is, and the host decides. */
 static int check_registered(int fd, uint64_t offset, size_t bytes)
 {
+    struct statfs fs;
     struct stat st;
     int seals;
 
@@ -188,6 +191,8 @@ static int check_registered(int fd, uint64_t offset, size_t bytes)
         return -errno;
     if (st.st_size < 0 || !hv_range_fits(offset, bytes, (uint64_t)st.st_size))
         return -EINVAL;
+    if (!fstatfs(fd, &fs) && fs.f_type == HUGETLBFS_MAGIC)
+        return 0;
     seals = fcntl(fd, F_GET_SEALS);
     if (seals < 0)
         return -EACCES; /* no file that can be sealed */

@@ -46,6 +46,11 @@ struct hv_host_opts {
     uint32_t max_version;       /* highest VMBus version accepted; 0 = 5.3 */
     uint32_t max_guests;        /* 0 = 16 */
     uint16_t workers_per_guest; /* 0 = 1 */
+    /**
+     * Accept memory of hugetlbfs as well (DPDK's), for requests, not for rings.  Such files cannot be sealed, so the guest
+     * can make pages vanish: the program has a handler of SIGBUS that calls hv_host_memory_fault().
+     */
+    bool vanishing_memory;
     /** A guest said hello: start polling its workers.  Control thread. */
     void (*guest_added)(void *arg, struct hv_host_guest *guest);
     /**
@@ -93,6 +98,13 @@ struct hv_host_work {
 };
 /** From any thread: run work->run(work) once in the control thread, from hv_host_poll().  Wakes it.  Not queued twice. */
 void hv_host_post(struct hv_host *host, struct hv_host_work *work);
+
+/**
+ * For the program's handler of SIGBUS (opts.vanishing_memory): `address` is si_addr.  True: it lay in memory that a guest
+ * took away; zeroes are there now, and the guest is dropped soon: return from the handler.  False: not ours.  Safe in any
+ * signal handler of any thread; one answer for all hosts of the process.
+ */
+bool hv_host_memory_fault(const void *address);
 
 uint32_t hv_host_guest_id(const struct hv_host_guest *guest); /* 1, 2, ... for logs */
 const char *hv_host_guest_name(const struct hv_host_guest *guest);
