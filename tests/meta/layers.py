@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Who may include whom (docs/design.md "Layers"), against every #include of lib, host and apps.
+"""Who may include whom (docs/design.md "Layers"), against every #include of lib, host, apps and examples.
 
 layers.py               check the tree
 layers.py --self-test   plant one violation of each kind in a scratch tree; each must be found
@@ -27,6 +27,7 @@ MAY = {
     "apps/hv-host": ("host/vmbus", "host/storvsp", "host/netvsp"),
     "apps/hvnet-pmd": ("lib/vmbus", "lib/netvsc", "host/vmbus", "host/netvsp"),
     "apps/hvblk-daemon": ("lib/vmbus", "lib/storvsc", "host/vmbus", "host/storvsp"),
+    "examples/balloon": ("lib/vmbus", "lib/wire"),  # installed headers, as outside of this tree
 }
 # Types of the public interface of libvmbus and libhvhost that live further down; installed, free for all above.
 PUBLIC = ("hv/log_hook.h", "hv/packet.h")
@@ -96,7 +97,7 @@ def check(root, paths):
     for path in sources:
         part = part_of(path)
         if part is None:
-            if path.startswith(("lib/", "host/", "apps/")):
+            if path.startswith(("lib/", "host/", "apps/", "examples/")):
                 findings.append(f"{path}: its folder is missing in the table of layers.py")
             elif path.startswith("tests/"):
                 findings += [f"{path}: #include \"{name}\": a test includes a source"
@@ -139,6 +140,9 @@ PLANTED = [  # path, line, must be found
     ("apps/hvblk-daemon/f.c", '#include "common/nothing.h"', True),
     ("lib/vmbus/src/c.c", '#include "common/size.h"', True),
     ("apps/hvblk-daemon/d.c", "#include <json-c/json.h>", False),
+    ("examples/balloon/a.c", "#include <hv/ring.h>", True),
+    ("examples/balloon/b.c", "#include <hv/vmbus.h>", False),
+    ("examples/new/a.c", "#include <stdio.h>", True),
     ("lib/newpart/src/a.c", "#include <stdio.h>", True),
     ("tests/unit/a.c", '#include "b.c"', True),
 ]
