@@ -167,7 +167,7 @@ static bool is_dead(const struct sockaddr_un *address)
     return dead;
 }
 
-static int bind_and_listen(int fd, const struct sockaddr_un *address)
+static int bind_to(int fd, const struct sockaddr_un *address)
 {
     if (bind(fd, (const struct sockaddr *)address, sizeof(*address))) {
         if (errno != EADDRINUSE)
@@ -178,7 +178,7 @@ static int bind_and_listen(int fd, const struct sockaddr_un *address)
             bind(fd, (const struct sockaddr *)address, sizeof(*address)))
             return -errno;
     }
-    return listen(fd, SOMAXCONN) ? -errno : 0;
+    return 0;
 }
 
 int hv_host_listen(struct hv_host *host, const char *path)
@@ -198,10 +198,16 @@ int hv_host_listen(struct hv_host *host, const char *path)
     fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
-    err = bind_and_listen(fd, &address);
+    err = bind_to(fd, &address);
+    if (err) {
+        (void)close(fd);
+        return err;
+    }
+    err = listen(fd, SOMAXCONN) ? -errno : 0;
     if (!err)
         err = hv_host_watch(host, fd, EPOLLIN, &sockets->listen_source);
     if (err) {
+        (void)unlink(path); /* made above */
         (void)close(fd);
         return err;
     }
