@@ -88,7 +88,9 @@ static void test_addresses(void)
         {"fd:1x", -EINVAL, ""},
         {"fd:99999999999999999999", -EINVAL, ""},
         {"fd:1000000", -EINVAL, "no Unix socket"},
-        {"uio:f8615163-df3e-46c5-913f-f2d2f965ed0e", -EOPNOTSUPP, "no transport for uio:"},
+        {"uio:f8615163-df3e-46c5-913f-f2d2f965ed0e", -ENOENT, "uio:f8615163-df3e-46c5"},
+        {"uio:f8615163", -EINVAL, "instance GUID"},
+        {"uio:f8615163,f8615163-df3e-46c5-913f-f2d2f965ed0e", -EINVAL, "instance GUID"},
     };
     char line[512];
 

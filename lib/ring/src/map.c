@@ -18,11 +18,6 @@ static size_t span_bytes(uint32_t data_bytes)
     return 3u * GUARD_BYTES + HV_PAGE_BYTES + 2 * (size_t)data_bytes;
 }
 
-static uint8_t *span_start(const struct hv_ring_area *area)
-{
-    return (uint8_t *)area->control - GUARD_BYTES;
-}
-
 /** Address space alone; sizes were checked. */
 static int reserve_span(uint32_t data_bytes, struct hv_ring_area *ret_area)
 {
@@ -31,6 +26,8 @@ static int reserve_span(uint32_t data_bytes, struct hv_ring_area *ret_area)
 
     if (start == MAP_FAILED)
         return -errno;
+    ret_area->span = start;
+    ret_area->span_bytes = span_bytes(data_bytes);
     ret_area->control = (void *)(start + GUARD_BYTES);
     ret_area->data = start + 2 * GUARD_BYTES + HV_PAGE_BYTES;
     ret_area->data_bytes = data_bytes;
@@ -167,6 +164,9 @@ void hv_ring_unmap(struct hv_ring_area *area)
 {
     if (!area || !area->control)
         return;
-    (void)munmap(span_start(area), span_bytes(area->data_bytes)); /* cannot fail: it is a mapping */
+    if (area->shared) /* outside of the span, behind the control page */
+        (void)munmap(area->control,
+                     (size_t)(area->shared - (uint8_t *)area->control) + area->data_bytes);
+    (void)munmap(area->span, area->span_bytes); /* cannot fail: it is a mapping */
     *area = (struct hv_ring_area){0};
 }

@@ -67,6 +67,8 @@ int hv_ring_rx_init(struct hv_ring_rx *rx, const struct hv_ring_area *area)
     rx->released = read;
     rx->peer_write = write;
     rx->available = hv_ring_distance_(read, write, area->data_bytes);
+    if (area->shared)
+        hv_ring_copy_in_(area, read, write);
     rx->fault = HV_RING_FAULT_NONE;
     return 0;
 }
@@ -92,6 +94,27 @@ const char *hv_ring_fault_text(enum hv_ring_fault fault)
         return "packet longer than what was published";
     }
     return "unknown fault";
+}
+
+/** [from, to) of a ring as one piece or two. */
+static void copy_range(uint8_t *to_data, const uint8_t *from_data, uint32_t data_bytes,
+                       uint32_t from, uint32_t to)
+{
+    if (from > to) {
+        memcpy(to_data + from, from_data + from, data_bytes - from);
+        from = 0;
+    }
+    memcpy(to_data + from, from_data + from, to - from);
+}
+
+void hv_ring_copy_in_(const struct hv_ring_area *area, uint32_t from, uint32_t to)
+{
+    copy_range(area->data, area->shared, area->data_bytes, from, to);
+}
+
+void hv_ring_copy_out_(const struct hv_ring_area *area, uint32_t from, uint32_t to)
+{
+    copy_range(area->shared, area->data, area->data_bytes, from, to);
 }
 
 uint32_t hv_ring_tx_max_bytes(const struct hv_ring_tx *tx)
@@ -163,6 +186,11 @@ bool hv_ring_rx_unmask(struct hv_ring_rx *rx)
     return hv_ring_rx_take_(rx,
                             atomic_load_explicit(&control->write_index, memory_order_seq_cst)) ||
            rx->available;
+}
+
+bool hv_ring_rx_busy(const struct hv_ring_rx *rx)
+{
+    return rx->read != rx->released || hv_ring_rx_ready(rx);
 }
 
 bool hv_ring_rx_ready(const struct hv_ring_rx *rx)

@@ -16,11 +16,11 @@
 
 static const struct {
     const char *scheme;
-    const struct hv_transport_ops *ops; /* NULL: known, not in this build */
+    const struct hv_transport_ops *ops;
 } schemes[] = {
     {"unix:", &hv_transport_sock},
     {"fd:", &hv_transport_sock},
-    {"uio:", NULL},
+    {"uio:", &hv_transport_uio},
 };
 
 /** Split "WHERE[,INSTANCE-GUID]"; a path may contain commas, so only a GUID behind the last one counts. */
@@ -41,14 +41,10 @@ static int find_scheme(struct hv_vmbus *bus, const char *address)
         if (strncmp(address, schemes[i].scheme, strlen(schemes[i].scheme)))
             continue;
         bus->ops = schemes[i].ops;
-        if (bus->ops)
-            return 0;
-        hv_log(&bus->opts.log, HV_LOG_ERROR, "%s: this build has no transport for %s addresses",
-               address, schemes[i].scheme);
-        return -EOPNOTSUPP;
+        return 0;
     }
     hv_log(&bus->opts.log, HV_LOG_ERROR,
-           "%s: not a bus address; allowed: unix:PATH[,INSTANCE-GUID], fd:N, uio:INSTANCE-GUID",
+           "%s: not a bus address; allowed: unix:PATH[,INSTANCE-GUID], fd:N, uio:[INSTANCE-GUID]",
            address);
     return -EINVAL;
 }
@@ -83,6 +79,8 @@ static int connect_bus(struct hv_vmbus *bus, const char *address)
     char *where = split_instance(address, &bus->has_instance, &bus->instance);
     int err = where ? open_wait(bus) : -ENOMEM;
 
+    if (err)
+        hv_sock_abandon(address);
     if (!err) {
         bus->opening = true;
         err = bus->ops->open(bus, where);
@@ -106,7 +104,8 @@ static int check_opts(const struct hv_vmbus_opts *opts)
     return opts->max_version && opts->max_version < HV_VERSION_2_4 ? -EINVAL : 0;
 }
 
-int hv_vmbus_open(const char *address, const struct hv_vmbus_opts *opts, struct hv_vmbus **ret_bus)
+int hv_bus_open(const char *address, const struct hv_vmbus_opts *opts, const struct hv_uio_env *env,
+                struct hv_vmbus **ret_bus)
 {
     struct hv_vmbus *bus;
     int err;
@@ -114,8 +113,11 @@ int hv_vmbus_open(const char *address, const struct hv_vmbus_opts *opts, struct 
     if (!address || check_opts(opts))
         return -EINVAL;
     bus = calloc(1, sizeof(*bus));
-    if (!bus)
+    if (!bus) {
+        hv_sock_abandon(address);
         return -ENOMEM;
+    }
+    bus->env = env;
     bus->wait_fd = -1;
     bus->news_fd = -1;
     if (opts)
@@ -133,6 +135,11 @@ int hv_vmbus_open(const char *address, const struct hv_vmbus_opts *opts, struct 
     }
     *ret_bus = bus;
     return 0;
+}
+
+int hv_vmbus_open(const char *address, const struct hv_vmbus_opts *opts, struct hv_vmbus **ret_bus)
+{
+    return hv_bus_open(address, opts, NULL, ret_bus);
 }
 
 /** An open channel; sub-channels first. */

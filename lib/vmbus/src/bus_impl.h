@@ -42,6 +42,7 @@ struct hv_channel {
     bool pending;    /* packets are reserved and not published */
     bool armed;      /* signals are wanted */
     bool wants_room; /* the host was asked for a signal when there is room */
+    bool ticks; /* the host must not interrupt: never ask it to, sleep by the clock (set at open) */
     uint64_t wakeups;
     /* any thread: 0, then once -ENODEV or -EPROTO */
     _Atomic int status;
@@ -51,6 +52,7 @@ struct hv_channel {
     int signal_fd;                  /* where the transport signals by descriptor */
     _Atomic uint32_t *monitor_word; /* where it signals by memory, else NULL */
     uint32_t monitor_bit;
+    void *link; /* what else the transport keeps */
     /* control thread */
     struct hv_vmbus *bus;
     struct hv_offer *offer;
@@ -89,8 +91,12 @@ struct hv_dma {
     struct hv_dma_run only;
 };
 
+struct hv_uio_env;
+
 struct hv_vmbus {
     struct hv_vmbus_opts opts; /* timeout_ms is set */
+    const struct hv_uio_env
+        *env; /* during open: another system than this one, for tests; else NULL */
     const struct hv_transport_ops *ops;
     void *transport;
     bool has_instance; /* the address named one */
@@ -105,6 +111,12 @@ struct hv_vmbus {
     struct hv_dma *dma;
     _Atomic(struct hv_dma_table *) dma_table;
 };
+
+/* ---- bus.c ---- */
+
+/** hv_vmbus_open() in another system (uio_env.h); NULL = in this one. */
+int hv_bus_open(const char *address, const struct hv_vmbus_opts *opts, const struct hv_uio_env *env,
+                struct hv_vmbus **ret_bus);
 
 /* ---- offers.c ---- */
 
@@ -128,6 +140,8 @@ void hv_bus_forget_offers(struct hv_vmbus *bus);
 
 /** From the transport's channel_open: both ends of fresh rings, asking for no signals yet. */
 int hv_channel_start(struct hv_channel *channel);
+/** The same where the rings are in use by the host already. */
+int hv_channel_adopt(struct hv_channel *channel);
 /** The first failure stays.  Wakes nobody. */
 void hv_channel_fail(struct hv_channel *channel, int error);
 

@@ -17,11 +17,15 @@
 
 int hv_channel_start(struct hv_channel *channel)
 {
-    int err;
-
     hv_ring_reset(&channel->out);
     hv_ring_reset(&channel->in);
-    err = hv_ring_tx_init(&channel->tx, &channel->out);
+    return hv_channel_adopt(channel);
+}
+
+int hv_channel_adopt(struct hv_channel *channel)
+{
+    int err = hv_ring_tx_init(&channel->tx, &channel->out);
+
     if (!err)
         err = hv_ring_rx_init(&channel->rx, &channel->in);
     if (!err)
@@ -175,6 +179,11 @@ void hv_channel_unshare(struct hv_channel *primary, enum hv_shared_kind kind)
     primary->shared[kind] = (struct hv_shared){0};
 }
 
+bool hv_channel_may_grow(const struct hv_channel *channel)
+{
+    return !channel->ops->channel_may_grow || channel->ops->channel_may_grow(channel);
+}
+
 /* ---- Status ---- */
 
 void hv_channel_fail(struct hv_channel *channel, int error)
@@ -273,8 +282,19 @@ uint32_t hv_channel_max_bytes(const struct hv_channel *channel)
     return hv_ring_tx_max_bytes(&channel->tx);
 }
 
+/** Its host must not be asked for a signal: look now, and again soon. */
+static bool tick_for_room(struct hv_channel *channel, uint32_t bytes)
+{
+    if (status_of(channel) || hv_channel_free_bytes(channel) > bytes || channel->tx.fault)
+        return true;
+    channel->ops->tick(channel);
+    return false;
+}
+
 bool hv_channel_want_room(struct hv_channel *channel, uint32_t bytes)
 {
+    if (channel->ticks)
+        return tick_for_room(channel, bytes);
     if (status_of(channel) || hv_ring_tx_want_room(&channel->tx, bytes)) {
         if (channel->tx.fault)
             (void)ring_died(channel, channel->tx.fault);
@@ -290,8 +310,20 @@ int hv_channel_fd(const struct hv_channel *channel)
     return channel->wait_fd;
 }
 
+/** hv_channel_arm() of a channel whose host must not interrupt: it stays masked. */
+static bool arm_by_clock(struct hv_channel *channel)
+{
+    if (status_of(channel) || hv_ring_rx_busy(&channel->rx))
+        return true;
+    channel->armed = true;
+    channel->ops->tick(channel);
+    return false;
+}
+
 bool hv_channel_arm(struct hv_channel *channel)
 {
+    if (channel->ticks)
+        return arm_by_clock(channel);
     if (!status_of(channel) && !hv_ring_rx_unmask(&channel->rx)) {
         channel->armed = true;
         return false; /* dead since the check above: the wait descriptor is readable by now or soon */

@@ -5,7 +5,7 @@
  * or from a kernel that speaks for us.
  *
  * A transport reports what it finds through hv_bus_add_offer(), hv_bus_rescind() and hv_bus_mark_gone() (bus_impl.h).
- * Everything runs in the control thread, except `signal` and `drain`, which run in the owner of the channel, and `wake`.
+ * Everything runs in the control thread, except `signal`, `drain` and `tick`, which run in the owner of the channel.
  */
 #ifndef HV_VMBUS_TRANSPORT_H
 #define HV_VMBUS_TRANSPORT_H
@@ -45,6 +45,8 @@ struct hv_transport_ops {
     /** The host uses neither rings nor request memory afterwards, or is gone; the rings are unmapped. */
     void (*channel_close)(struct hv_channel *channel);
     int (*channel_set_target)(struct hv_channel *channel, uint32_t target_vp);
+    /** See hv_channel_may_grow().  NULL: always. */
+    bool (*channel_may_grow)(const struct hv_channel *channel);
     /**
      * Share zeroed memory of at least `bytes` through a primary channel, which shares none of this kind yet.
      * Errors of hv_channel_share(); after any nothing is left.
@@ -57,6 +59,8 @@ struct hv_transport_ops {
     void (*signal)(struct hv_channel *channel);
     /** Make wait_fd unreadable again; true when it was readable. */
     bool (*drain)(struct hv_channel *channel);
+    /** A channel that `ticks` goes to sleep: make wait_fd readable in a moment.  NULL: there are none. */
+    void (*tick)(struct hv_channel *channel);
     /** The channel is dead: make wait_fd readable, and get its owner out of `signal`.  Control thread. */
     void (*wake)(struct hv_channel *channel);
 
@@ -69,5 +73,9 @@ struct hv_transport_ops {
 };
 
 extern const struct hv_transport_ops hv_transport_sock;
+extern const struct hv_transport_ops hv_transport_uio;
+
+/** The bus cannot be opened, and no transport has seen the address: close what an "fd:" address handed over. */
+void hv_sock_abandon(const char *address);
 
 #endif

@@ -173,7 +173,8 @@ static int connect_path(struct hv_sock *sock, const char *path)
     return err;
 }
 
-static int take_fd(struct hv_sock *sock, const char *number)
+/** "7" -> 7, when that is a socket of the right kind; else -EINVAL. */
+static int parse_fd(const char *number)
 {
     int domain = 0, type = 0;
     socklen_t length = sizeof(int);
@@ -186,13 +187,41 @@ static int take_fd(struct hv_sock *sock, const char *number)
         return -EINVAL;
     if (getsockopt((int)fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) ||
         getsockopt((int)fd, SOL_SOCKET, SO_TYPE, &type, &length) || domain != AF_UNIX ||
-        type != SOCK_SEQPACKET) {
-        hv_log(&sock->bus->opts.log, HV_LOG_ERROR, "fd:%ld: no Unix socket of type SOCK_SEQPACKET",
-               fd);
+        type != SOCK_SEQPACKET)
         return -EINVAL;
+    return (int)fd;
+}
+
+static int take_fd(struct hv_sock *sock, const char *number)
+{
+    int fd = parse_fd(number);
+
+    if (fd < 0) {
+        hv_log(&sock->bus->opts.log, HV_LOG_ERROR, "fd:%s: no Unix socket of type SOCK_SEQPACKET",
+               number);
+        return fd;
     }
-    sock->fd = (int)fd;
+    sock->fd = fd;
     return fcntl(sock->fd, F_SETFD, FD_CLOEXEC) ? -errno : 0;
+}
+
+void hv_sock_abandon(const char *address)
+{
+    char number[16];
+    const char *comma;
+    int fd;
+
+    if (strncmp(address, "fd:", 3))
+        return;
+    address += 3;
+    comma = strchrnul(address, ',');
+    if ((size_t)(comma - address) >= sizeof(number))
+        return;
+    memcpy(number, address, (size_t)(comma - address));
+    number[comma - address] = '\0';
+    fd = parse_fd(number);
+    if (fd >= 0)
+        (void)close(fd);
 }
 
 static int say_hello(struct hv_sock *sock)
@@ -247,8 +276,10 @@ static int sock_open(struct hv_vmbus *bus, const char *where)
     struct hv_sock *sock = calloc(1, sizeof(*sock));
     int err;
 
-    if (!sock)
+    if (!sock) {
+        hv_sock_abandon(where);
         return -ENOMEM;
+    }
     sock->bus = bus;
     sock->fd = -1;
     sock->next_pfn = FIRST_PFN;

@@ -30,6 +30,9 @@ struct hv_ring_area {
     struct hv_ring_control *control;
     uint8_t *data;       /* data_bytes, and the same data_bytes again behind it */
     uint32_t data_bytes; /* multiple of 4096 */
+    uint8_t *shared; /* NULL, or: what the peer sees, mapped once; `data` is a private copy of it */
+    uint8_t *span;   /* address space to be given back */
+    size_t span_bytes;
 };
 
 /** Smallest and largest legal ring, control page included. */
@@ -93,7 +96,34 @@ int hv_ring_map(int fd, uint64_t offset, uint32_t out_bytes, uint32_t in_bytes,
 int hv_ring_map_pages(const int *fds, const uint64_t *offsets, uint32_t page_count,
                       struct hv_ring_area *ret_area);
 
-/** Undo either; takes a zeroed area too, and leaves a zeroed one. */
+/**
+ * Map the two rings of a channel from a device file that can only be mapped whole and from its start, because its
+ * offset selects the map (/dev/uioN): twice, and the data areas of the second copy moved behind those of the first.
+ * The result is tried out on the last 8 bytes of each ring, which are put back as they were.
+ *
+ * @page_bytes  Page size of the guest: what the control page takes in this mapping, and the granularity of all sizes.
+ *
+ * Else as hv_ring_map(); -EIO: the second copy does not show what was written to the first.
+ */
+int hv_ring_map_device(int fd, uint64_t offset, uint32_t page_bytes, uint32_t out_bytes,
+                       uint32_t in_bytes, struct hv_ring_area *ret_out,
+                       struct hv_ring_area *ret_in);
+/**
+ * The same for a kernel that refuses that: data areas are mapped once (hv_ring_area.shared), and both ends work in a
+ * private copy.  A publish copies out, a fresh look at the peer's write index copies in.
+ */
+int hv_ring_map_device_copied(int fd, uint64_t offset, uint32_t page_bytes, uint32_t out_bytes,
+                              uint32_t in_bytes, struct hv_ring_area *ret_out,
+                              struct hv_ring_area *ret_in);
+
+/**
+ * The memory behind the ring is about to be somebody else's: put private memory of undefined content in its place.
+ * Addresses stay good, so an end in another thread may be at work meanwhile; what it does there reaches nobody.
+ * Returns 0 or the negative errno of mmap.
+ */
+int hv_ring_detach(const struct hv_ring_area *area);
+
+/** Undo any of them; takes a zeroed area too, and leaves a zeroed one. */
 void hv_ring_unmap(struct hv_ring_area *area);
 
 /** Guest, before open, for each of the two rings: zero the control page and set the feature bit. */
@@ -165,6 +195,8 @@ void hv_ring_rx_mask(struct hv_ring_rx *rx);
  * data, a dead ring, or peeked packets not released, for the peer signals only a ring that was empty.
  */
 bool hv_ring_rx_unmask(struct hv_ring_rx *rx);
+/** A reason to stay awake, as hv_ring_rx_unmask() sees it, for a reader that leaves the mask as it is. */
+bool hv_ring_rx_busy(const struct hv_ring_rx *rx);
 /** True when a packet waits or the ring is dead: peek will say which.  At most one shared load. */
 bool hv_ring_rx_ready(const struct hv_ring_rx *rx);
 

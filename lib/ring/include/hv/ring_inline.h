@@ -75,6 +75,10 @@ static inline int hv_ring_tx_take_(struct hv_ring_tx *tx, uint32_t index)
     return 0;
 }
 
+/** The private copy of a ring that is mapped once: bring [from, to) in from the peer, or out to it. */
+void hv_ring_copy_in_(const struct hv_ring_area *area, uint32_t from, uint32_t to);
+void hv_ring_copy_out_(const struct hv_ring_area *area, uint32_t from, uint32_t to);
+
 /** Take over a write index: not behind the last one, seen from the oldest byte that is still ours. */
 static inline int hv_ring_rx_take_(struct hv_ring_rx *rx, uint32_t index)
 {
@@ -86,6 +90,8 @@ static inline int hv_ring_rx_take_(struct hv_ring_rx *rx, uint32_t index)
     if (hv_ring_unlikely_(hv_ring_distance_(rx->released, index, size) <
                           hv_ring_distance_(rx->released, rx->peer_write, size)))
         return hv_ring_rx_kill_(rx, HV_RING_FAULT_INDEX_MOVED);
+    if (hv_ring_unlikely_(rx->area.shared))
+        hv_ring_copy_in_(&rx->area, rx->peer_write, index);
     rx->peer_write = index;
     rx->available = hv_ring_distance_(rx->read, index, size);
     return 0;
@@ -187,6 +193,8 @@ static inline bool hv_ring_tx_publish(struct hv_ring_tx *tx)
 
     if (tx->write == before || hv_ring_unlikely_(tx->fault))
         return false;
+    if (hv_ring_unlikely_(tx->area.shared))
+        hv_ring_copy_out_(&tx->area, before, tx->write);
     tx->stats.bytes += hv_ring_distance_(before, tx->write, tx->area.data_bytes);
     tx->published = tx->write;
     atomic_store_explicit(&control->write_index, tx->write, memory_order_seq_cst);

@@ -87,20 +87,20 @@ struct hv_vmbus_opts {
  * Connect to a host.
  *
  * @address  "unix:PATH[,INSTANCE-GUID]" an hv-host process; "fd:N[,INSTANCE-GUID]" a connected Unix socket of type
- *           SOCK_SEQPACKET that the bus takes over (also on failure, unless -EINVAL); "uio:INSTANCE-GUID" a device
- *           bound to uio_hv_generic.
+ *           SOCK_SEQPACKET that the bus takes over (also on failure, unless -EINVAL); "uio:[INSTANCE-GUID]" a
+ *           device bound to uio_hv_generic, or all of them (docs/uio.md).
  * @opts     May be NULL.  Copied.
  *
  * What is offered already is no event: ask hv_vmbus_devices().
  *
  * Returns 0, or
  *   -EINVAL         address not understood, opts->size unknown;
- *   -ENOENT, -ECONNREFUSED, -EACCES   nobody there, as connect(2) says; or the host has no room for us;
+ *   -ENOENT, -ECONNREFUSED, -EACCES   nobody there, as connect(2) says; or the host has no room for us; uio: no such
+ *                   device, or it is not bound to uio_hv_generic;
  *   -ENODEV         the host went away meanwhile;
  *   -EPROTONOSUPPORT  the host accepts no version we speak, or another socket protocol;
  *   -ETIMEDOUT      the host does not answer;
- *   -EPROTO         the host's answers make no sense;
- *   -EOPNOTSUPP     this build has no transport for the address.
+ *   -EPROTO         the host's answers make no sense.
  * The log hook is told the details.
  */
 int hv_vmbus_open(const char *address, const struct hv_vmbus_opts *opts, struct hv_vmbus **ret_bus);
@@ -160,7 +160,8 @@ ssize_t hv_dma_pfns(const struct hv_vmbus *bus, const void *va, size_t bytes, ui
 
 struct hv_channel_opts {
     size_t size;
-    uint32_t out_bytes;    /* ring to the host, control page included; 0 = 128 KiB */
+    uint32_t
+        out_bytes; /* ring to the host, control page included; 0 = 128 KiB (uio: the kernel decides) */
     uint32_t in_bytes;     /* ring from the host; 0 = 128 KiB */
     uint32_t target_vp;    /* virtual processor that the host should serve it near; default 0 */
     const void *user_data; /* up to 120 bytes for the open message; NULL = zeroes */
@@ -174,8 +175,9 @@ struct hv_channel_opts {
 /**
  * Open channel `index` of a device: 0 the primary, else a sub-channel that was offered.
  *
- * Returns 0, or -EINVAL (sizes, index never offered), -EBUSY (open already), -ENODEV (rescinded, host gone),
- * -EIO (the host refused), -ETIMEDOUT, -ENOMEM.  After any failure nothing is left behind.  A host that does not
+ * Returns 0, or -EINVAL (sizes, index never offered), -EBUSY (open already; uio: by another program), -ENODEV
+ * (rescinded, host gone), -EIO (the host refused), -ETIMEDOUT, -ENOMEM; uio: -EACCES, -EOPNOTSUPP (user data; a
+ * sub-channel that this kernel cannot signal).  After any failure nothing is left behind.  A host that does not
  * confirm giving the ring memory back is cut off, as by hv_channel_close().
  */
 int hv_channel_open(struct hv_vmbus *bus, const struct hv_guid *instance, uint16_t index,
@@ -189,6 +191,11 @@ int hv_channel_open(struct hv_vmbus *bus, const struct hv_guid *instance, uint16
 void hv_channel_close(struct hv_channel *channel);
 /** Ask the host to serve the channel near another virtual processor (4.1).  Returns 0, -EOPNOTSUPP, -EIO. */
 int hv_channel_set_target(struct hv_channel *channel, uint32_t target_vp);
+/**
+ * True: the driver may ask the host for sub-channels of this primary channel.  False (uio, a channel that the host does
+ * not monitor): do without; kernels that can have such a channel can crash when a sub-channel comes while it signals.
+ */
+bool hv_channel_may_grow(const struct hv_channel *primary);
 
 /**
  * Memory that the host reaches under a handle for as long as it is shared: the receive and the send buffer of a network
