@@ -3,6 +3,7 @@
 
 option(HV_BUILD_BENCH "build the programs of make bench" ON)
 option(HV_BUILD_FUZZ "build fuzz targets (clang, libFuzzer)" OFF)
+option(HV_WITH_UBLK "block devices in hvblk-daemon (liburing)" ON)
 option(HV_WERROR "warnings are errors" OFF)
 set(HV_SANITIZE "" CACHE STRING "sanitizers for everything, e.g. address,undefined or thread")
 

@@ -115,10 +115,15 @@ static struct json_object *run_command(struct daemon *daemon, const char *word)
         return with("connections", json_object_new_int((int)atomic_load(&daemon->connections)));
     }
     if (!strcmp(word, "quit")) {
-        daemon_stop(daemon);
+        daemon_stop(daemon, false);
         return answer(true);
     }
-    return refuse("unknown command; known: status, stats, luns, rescan, drain, resume, quit");
+    if (!strcmp(word, "handover")) {
+        daemon_stop(daemon, true);
+        return answer(true);
+    }
+    return refuse(
+        "unknown command; known: status, stats, luns, rescan, drain, resume, quit, handover");
 }
 
 /** A bare word, or {"command": "word"}. */

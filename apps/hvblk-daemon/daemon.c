@@ -14,7 +14,7 @@
 #include "pid_file.h"
 
 /* Kinds of news beyond those of the reactors and the device. */
-#define NEWS_SIGNAL (DEVICE_LUNS_CHANGED + 1)
+#define NEWS_SIGNAL (UBLK_HELPED + 1)
 
 #define DRAIN_NS        UINT64_C(30000000000) /* then connections are cut */
 #define ACCEPT_PAUSE_NS UINT64_C(100000000)
@@ -119,6 +119,23 @@ static int start_emulate(struct daemon *daemon)
     return HV_EXIT_FAILED;
 }
 
+/** Requests of all block devices in one reactor, and the memory that they own. */
+static void count_ublk(const struct options *o, struct reactor_opts *opts)
+{
+    unsigned disks = 0;
+
+    for (unsigned i = 0; i < o->disk_count; i++)
+        disks += o->disks[i].luns ? o->disks[i].luns : 1;
+    if (!disks)
+        disks = 1; /* of a host elsewhere: more of them take from the common memory */
+    for (unsigned i = 0; i < o->ublk_count; i++) {
+        const struct ublk_option *ublk = &o->ublk[i];
+
+        opts->buffer_bytes += ublk_option_bytes(ublk) * (ublk->lun[0] ? 1 : disks);
+        opts->tag_count += ublk->depth * (ublk->lun[0] ? 1 : disks);
+    }
+}
+
 static int make_reactors(struct daemon *daemon)
 {
     const struct options *o = daemon->options;
@@ -131,6 +148,7 @@ static int make_reactors(struct daemon *daemon)
                                 .news = &daemon->news};
     int ret = 0;
 
+    count_ublk(o, &opts);
     daemon->reactors = calloc(daemon->reactor_count, sizeof(*daemon->reactors));
     if (!daemon->reactors)
         ret = -ENOMEM;
@@ -224,6 +242,33 @@ static int open_pid_file(struct daemon *daemon)
     return HV_EXIT_FAILED;
 }
 
+static int open_ublk(struct daemon *daemon)
+{
+    const struct options *o = daemon->options;
+    const struct ublk_opts opts = {.exports = o->ublk,
+                                   .export_count = o->ublk_count,
+                                   .recover = o->recover,
+                                   .reactors = daemon->reactors,
+                                   .reactor_count = daemon->reactor_count,
+                                   .news = &daemon->news};
+    char why[HV_OPTION_WHY_BYTES] = "";
+
+    if (!o->ublk_count || !ublk_open(&opts, why, &daemon->ublk))
+        return 0;
+    log_line(HV_LOG_ERROR, "--export ublk: %s", why);
+    return HV_EXIT_FAILED;
+}
+
+static void print_devices(const struct daemon *daemon)
+{
+    struct ublk_status status[UBLK_DEVICES_MAX];
+    unsigned count = ublk_status(daemon->ublk, status, UBLK_DEVICES_MAX);
+
+    for (unsigned i = 0; i < count; i++)
+        if (status[i].live)
+            (void)printf("ready ublk:/dev/ublkb%u\n", status[i].id);
+}
+
 /** Let clients in, and say so to everybody who waits for that. */
 static int say_ready(struct daemon *daemon)
 {
@@ -242,6 +287,7 @@ static int say_ready(struct daemon *daemon)
     }
     for (unsigned i = 0; i < daemon->listener_count; i++)
         (void)printf("ready %s\n", daemon->listeners[i].uri);
+    print_devices(daemon);
     (void)fflush(stdout);
     (void)sd_notify(0, "READY=1");
     if (daemon->options->status)
@@ -255,6 +301,8 @@ static int start(struct daemon *daemon)
 
     if (mailbox_init(&daemon->news) || start_signals(daemon))
         return HV_EXIT_FAILED;
+    if (daemon->options->ublk_count)
+        ublk_protect_process();
     ret = open_pid_file(daemon);
     if (!ret)
         ret = start_emulate(daemon);
@@ -267,7 +315,7 @@ static int start(struct daemon *daemon)
     if (!ret)
         ret = open_sockets(daemon);
     if (!ret)
-        ret = say_ready(daemon);
+        ret = open_ublk(daemon);
     return ret;
 }
 
@@ -290,7 +338,7 @@ void daemon_rescan(struct daemon *daemon)
         reactor_rescan(&daemon->reactors[0], daemon->device.storvsc);
 }
 
-void daemon_stop(struct daemon *daemon)
+void daemon_stop(struct daemon *daemon, bool keep)
 {
     if (daemon->stopping)
         return;
@@ -302,6 +350,7 @@ void daemon_stop(struct daemon *daemon)
     for (unsigned i = 0; i < daemon->listener_count; i++)
         listener_close(&daemon->listeners[i]);
     daemon->listening = false;
+    ublk_stop(daemon->ublk, keep);
     daemon->draining = daemon->reactor_count;
     for (unsigned i = 0; i < daemon->reactor_count; i++)
         reactor_drain(&daemon->reactors[i]);
@@ -316,6 +365,10 @@ static void handle_news(struct daemon *daemon, const struct mail *news)
     case REACTOR_DRAINED:
         daemon->draining--;
         break;
+    case REACTOR_UBLK_ENDED:
+    case UBLK_HELPED:
+        ublk_news(daemon->ublk, news);
+        break;
     case DEVICE_LUNS_CHANGED:
         device_luns_changed(&daemon->device);
         break;
@@ -323,7 +376,7 @@ static void handle_news(struct daemon *daemon, const struct mail *news)
         if (news->fd == SIGHUP)
             daemon_rescan(daemon);
         else
-            daemon_stop(daemon);
+            daemon_stop(daemon, false);
         break;
     }
 }
@@ -366,14 +419,18 @@ static int sooner(int a, int b)
 
 static void wait_for_news(struct daemon *daemon, uint64_t now_ns)
 {
-    struct pollfd fds[2 + LISTENER_MAX + CONTROL_FDS_MAX];
+    struct pollfd fds[3 + LISTENER_MAX + CONTROL_FDS_MAX];
     uint64_t watchdog_us = 0;
     nfds_t count = 0;
-    int ms, fd = device_wait(&daemon->device, now_ns, &ms);
+    int ms, ublk_ms, fd = device_wait(&daemon->device, now_ns, &ms);
+    int ublk_fd = ublk_wait(daemon->ublk, now_ns, &ublk_ms);
 
     fds[count++] = (struct pollfd){.fd = daemon->news.fd, .events = POLLIN};
     if (fd >= 0)
         fds[count++] = (struct pollfd){.fd = fd, .events = POLLIN};
+    if (ublk_fd >= 0)
+        fds[count++] = (struct pollfd){.fd = ublk_fd, .events = POLLIN};
+    ms = sooner(ms, ublk_ms);
     if (now_ns < daemon->accept_again_ns)
         ms = sooner(ms, (int)((daemon->accept_again_ns - now_ns) / MS_NS) + 1);
     else
@@ -389,9 +446,26 @@ static void wait_for_news(struct daemon *daemon, uint64_t now_ns)
     (void)poll(fds, count, ms); /* whatever woke us is looked for by everybody */
 }
 
+/** Block devices follow the LUNs; when all that there shall be are there, clients may come. */
+static void serve_ublk(struct daemon *daemon, uint64_t now_ns)
+{
+    if (daemon->luns_seen != daemon->device.generation) {
+        daemon->luns_seen = daemon->device.generation;
+        ublk_luns(daemon->ublk, &daemon->device.luns, daemon->device.active);
+    }
+    ublk_poll(daemon->ublk, now_ns);
+    if (daemon->ready || daemon->stopping || ublk_busy(daemon->ublk))
+        return;
+    daemon->ready = true;
+    if (!ublk_failed(daemon->ublk) && !say_ready(daemon))
+        return;
+    daemon->exit_code = HV_EXIT_FAILED;
+    daemon_stop(daemon, false);
+}
+
 static void serve(struct daemon *daemon)
 {
-    while (!daemon->stopping || daemon->draining) {
+    while (!daemon->stopping || daemon->draining || ublk_busy(daemon->ublk)) {
         uint64_t now_ns = hv_spin_clock_ns();
         struct stats_sum sum;
         struct mail *news;
@@ -402,6 +476,7 @@ static void serve(struct daemon *daemon)
         }
         accept_all(daemon, now_ns);
         device_poll(&daemon->device, now_ns);
+        serve_ublk(daemon, now_ns);
         control_poll(&daemon->control, daemon);
         if (daemon->status_line.on) {
             daemon_sum(daemon, &sum);
@@ -412,7 +487,7 @@ static void serve(struct daemon *daemon)
             log_line(HV_LOG_WARNING, "clients did not finish in time and are cut off");
             break;
         }
-        if (!daemon->stopping || daemon->draining)
+        if (!daemon->stopping || daemon->draining || ublk_busy(daemon->ublk))
             wait_for_news(daemon, now_ns);
     }
 }
@@ -429,6 +504,7 @@ static void finish(struct daemon *daemon)
         listener_close(&daemon->listeners[i]);
     for (unsigned i = 0; daemon->reactors && i < daemon->reactor_count; i++)
         reactor_stop(&daemon->reactors[i]);
+    ublk_close(daemon->ublk);
     if (daemon->listening || daemon->stopping) {
         daemon_sum(daemon, &sum);
         status_line_stop(&daemon->status_line, &sum, daemon->start_ns, hv_spin_clock_ns());
@@ -458,8 +534,10 @@ int daemon_run(const struct options *options)
     daemon->reactor_count = reactors_wanted(options);
     log_init(options->log_level);
     ret = start(daemon);
-    if (!ret)
+    if (!ret) {
         serve(daemon);
+        ret = daemon->exit_code;
+    }
     finish(daemon);
     /* The signal thread may still look at the news: they end with the process. */
     return ret;

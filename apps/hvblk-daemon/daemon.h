@@ -14,6 +14,7 @@
 #include "device.h"
 #include "options.h"
 #include "status_line.h"
+#include "ublk.h"
 
 struct daemon {
     const struct options *options;
@@ -23,6 +24,8 @@ struct daemon {
     struct device device;
     struct listener listeners[LISTENER_MAX];
     unsigned listener_count;
+    struct ublk_set *ublk; /* NULL: no --export ublk */
+    unsigned luns_seen;    /* generation of the LUN table that it knows */
     struct mailbox news;
     struct control control;
     struct status_line status_line;
@@ -33,7 +36,8 @@ struct daemon {
     uint64_t refused, start_ns, stop_ns;
     uint64_t accept_again_ns; /* out of descriptors: pause until then */
     bool closed_to_new;       /* drain: no new connections */
-    bool stopping, listening;
+    bool stopping, listening, ready;
+    int exit_code;
     int pid_fd;
 };
 
@@ -43,7 +47,8 @@ int daemon_run(const struct options *options);
 /* ---- for control.c and status_line.c ---- */
 
 void daemon_sum(const struct daemon *daemon, struct stats_sum *ret_sum);
-void daemon_stop(struct daemon *daemon);
+/** @keep  block devices stay, for a daemon that takes them over. */
+void daemon_stop(struct daemon *daemon, bool keep);
 void daemon_rescan(struct daemon *daemon);
 
 #endif

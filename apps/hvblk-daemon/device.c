@@ -102,6 +102,7 @@ static void read_luns(struct device *device)
     }
     free(found);
     free(before);
+    device->generation++;
     for (unsigned i = 0; i < device->opts.reactor_count; i++)
         reactor_set_luns(&device->opts.reactors[i], &device->luns);
 }

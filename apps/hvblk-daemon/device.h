@@ -39,6 +39,7 @@ struct device {
     bool host_gone;
     unsigned active; /* reactors that have a queue: connections go to the first so many */
     struct lun_table luns;
+    unsigned generation; /* of that table */
     struct lun_shared shared[LUN_MAX];
     uint64_t down_ns, up_ns, try_ns;
     unsigned pause_ms, tries;

@@ -46,6 +46,7 @@ void io_give(struct io_pool *pool, struct io *io)
 {
     io->state = IO_FREE;
     io->conn = NULL;
+    io->ublk = NULL;
     io->next = pool->free;
     pool->free = io;
     pool->free_count++;

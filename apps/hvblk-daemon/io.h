@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One NBD request from its header to the last byte of its reply.
+ * One request: of NBD, from its header to the last byte of its reply; of ublk, from the kernel's word to ours.
  *
  *   io_take -> (WRITE: payload comes in) -> engine->start() -> ... device ... -> nbd_reply_*() -> sent -> io_give
  *
@@ -18,6 +18,7 @@
 
 struct nbd_conn;
 struct nbd_engine;
+struct ublk_queue;
 
 #define IO_PARTS_MAX    8u                         /* chunks of one READ reply */
 #define IO_HEADER_BYTES (IO_PARTS_MAX * (32 + 12)) /* largest header of a chunk: extended hole */
@@ -41,8 +42,9 @@ struct io {
     struct hv_storvsc_request request;
     struct io *next;           /* free list, waiting list or output queue */
     struct nbd_engine *engine; /* whose it is, always */
-    struct nbd_conn *conn;     /* NULL: nobody waits for it any more */
-    uint64_t cookie;           /* as the client wrote it */
+    struct nbd_conn *conn;     /* the NBD client that waits for it, or ... */
+    struct ublk_queue *ublk;   /* ... the kernel; both NULL: nobody any more */
+    uint64_t cookie;           /* as the client wrote it; the tag of ublk */
     uint64_t offset;
     uint64_t length;
     uint64_t start_ns;

@@ -18,6 +18,15 @@ static bool power_of_two(uint32_t n)
     return n && !(n & (n - 1));
 }
 
+static uint32_t hash(uint32_t h, const void *data, size_t bytes)
+{
+    const uint8_t *at = data;
+
+    while (bytes--)
+        h = (h ^ *at++) * UINT32_C(16777619); /* FNV-1a */
+    return h;
+}
+
 bool lun_from_device(const struct hv_storvsc_lun *device, struct lun *ret_lun)
 {
     struct lun lun = {
@@ -28,9 +37,13 @@ bool lun_from_device(const struct hv_storvsc_lun *device, struct lun *ret_lun)
         .status = device->thin,
         .unmap = device->unmap && !device->read_only,
         .unmap_zeroes = device->unmap_zeroes,
+        .fua = device->fua,
+        .write_same = device->write_same,
         .address = device->address,
         .block_bytes = device->block_bytes,
         .preferred_bytes = PREFERRED_MIN_BYTES,
+        .physical_bytes = device->physical_block_bytes,
+        .optimal_bytes = device->optimal_transfer_bytes,
     };
 
     if (device->type != 0 || !power_of_two(device->block_bytes) || device->block_bytes < 512 ||
@@ -38,6 +51,11 @@ bool lun_from_device(const struct hv_storvsc_lun *device, struct lun *ret_lun)
         __builtin_mul_overflow(device->block_count, device->block_bytes, &lun.bytes) ||
         lun.bytes > INT64_MAX)
         return false;
+    lun.unmap_max_bytes = (uint64_t)device->unmap_max_blocks * lun.block_bytes;
+    if (device->unmap_granularity_blocks <= UINT32_MAX / lun.block_bytes)
+        lun.unmap_granularity_bytes = device->unmap_granularity_blocks * lun.block_bytes;
+    if (device->write_same_max_blocks <= UINT64_MAX / lun.block_bytes)
+        lun.write_same_max_bytes = device->write_same_max_blocks * lun.block_bytes;
     if (power_of_two(device->physical_block_bytes) &&
         device->physical_block_bytes > lun.preferred_bytes && device->physical_block_bytes <= 65536)
         lun.preferred_bytes = device->physical_block_bytes;
@@ -50,6 +68,9 @@ bool lun_from_device(const struct hv_storvsc_lun *device, struct lun *ret_lun)
         (void)snprintf(lun.name, sizeof(lun.name), "lun%u", device->address.lun);
     (void)snprintf(lun.description, sizeof(lun.description), "%.8s %.16s %.32s", device->vendor,
                    device->product, device->serial);
+    lun.identity = hash(UINT32_C(2166136261), lun.name, strlen(lun.name));
+    lun.identity = hash(lun.identity, lun.description, strlen(lun.description));
+    lun.identity = hash(lun.identity, &lun.block_bytes, sizeof(lun.block_bytes));
     *ret_lun = lun;
     return true;
 }

@@ -23,10 +23,18 @@ struct lun {
     bool status; /* GET LBA STATUS is worth asking */
     bool unmap;
     bool unmap_zeroes;
+    bool fua;        /* FUA writes without a flush of the whole cache */
+    bool write_same; /* zeroes need not be sent */
     struct hv_storvsc_address address;
     uint32_t block_bytes; /* power of two */
     uint32_t preferred_bytes;
+    uint32_t physical_bytes, optimal_bytes; /* as the host says; 0 = not said */
+    uint32_t unmap_granularity_bytes;       /* 0 = not said */
+    uint64_t unmap_max_bytes;               /* 0 = not said */
+    uint64_t write_same_max_bytes;          /* 0 = not said */
     uint64_t bytes;
+    uint32_t
+        identity; /* which disk it is, as far as it tells: a hash of its name, description and block size */
     char name[40]; /* "lun0"; "path1-target2-lun3" beside path 0, target 0 */
     char description[64];
 };

@@ -135,6 +135,8 @@ void nbd_request_payload_done(struct nbd_conn *conn);
 
 /** The request is carried out: build and queue its reply.  Frees it when nobody waits. */
 void nbd_finish(struct nbd_engine *engine, struct io *io, enum nbd_error error);
+/** Statistics of a request that is carried out: io->error says how. */
+void nbd_count_reply(struct nbd_engine *engine, const struct io *io);
 /** Buffers and the io itself back to the engine. */
 void nbd_release(struct nbd_engine *engine, struct io *io);
 /**

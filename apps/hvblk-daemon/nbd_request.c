@@ -197,7 +197,7 @@ void nbd_release(struct nbd_engine *engine, struct io *io)
     io_give(&engine->ios, io);
 }
 
-static void count_reply(struct nbd_engine *engine, const struct io *io)
+void nbd_count_reply(struct nbd_engine *engine, const struct io *io)
 {
     struct stats *stats = engine->stats;
 
@@ -223,7 +223,7 @@ void nbd_finish(struct nbd_engine *engine, struct io *io, enum nbd_error error)
         return;
     }
     io->error = error;
-    count_reply(engine, io);
+    nbd_count_reply(engine, io);
     if (conn->phase == NBD_DEAD) {
         conn->io_count--;
         nbd_release(engine, io);

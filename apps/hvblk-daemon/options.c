@@ -57,10 +57,24 @@ static int set_device(struct options *o, const char *value, char *why)
     return keep(&o->device, value, why);
 }
 
+static int set_ublk(struct options *o, const char *value, char *why)
+{
+    int ret;
+
+    if (o->ublk_count == UBLK_EXPORTS_MAX)
+        return hv_option_fail(why, "ublk given more than %u times", UBLK_EXPORTS_MAX);
+    ret = ublk_option_parse(value, &o->ublk[o->ublk_count], why);
+    o->ublk_count += !ret;
+    return ret;
+}
+
 static int set_export(struct options *o, const char *value, char *why)
 {
-    int ret = listener_check(value, why);
+    int ret;
 
+    if (ublk_option_is(value))
+        return set_ublk(o, value, why);
+    ret = listener_check(value, why);
     if (ret)
         return ret;
     if (o->export_count == LISTENER_MAX)
@@ -105,6 +119,11 @@ static int set_sched(struct options *o, const char *value, char *why)
     if (o->normal || !strcmp(value, "auto"))
         return 0;
     return hv_option_fail(why, "\"%s\" is not allowed; allowed: auto, normal", value);
+}
+
+static int set_recover(struct options *o, const char *value, char *why)
+{
+    return set_switch(&o->recover, value, why);
 }
 
 static int set_status(struct options *o, const char *value, char *why)
@@ -215,6 +234,7 @@ static const struct key {
     {"emulate", TAKES_VALUE | MAY_REPEAT, set_emulate},
     {"device", TAKES_VALUE, set_device},
     {"export", TAKES_VALUE | MAY_REPEAT, set_export},
+    {"recover", 0, set_recover},
     {"cpus", TAKES_VALUE, set_cpus},
     {"reactors", TAKES_VALUE, set_reactors},
     {"poll", 0, set_poll},
@@ -352,8 +372,11 @@ static int check_whole(const struct options *o, bool sockets_given, char *why)
             o->fault     ? "fault"
             : o->monitor ? "monitor"
                          : "max-transfer");
-    if (!o->export_count && !sockets_given)
-        return hv_option_fail(why, "where? give --export nbd:unix:PATH or nbd:tcp:ADDRESS:PORT");
+    if (!o->export_count && !o->ublk_count && !sockets_given)
+        return hv_option_fail(why,
+                              "where? give --export nbd:unix:PATH, nbd:tcp:ADDRESS:PORT or ublk");
+    if (o->recover && !o->ublk_count)
+        return hv_option_fail(why, "--recover is about block devices: use it with --export ublk");
     if (o->reactors && o->cpus.count && o->reactors < o->cpus.count)
         return hv_option_fail(why, "--reactors %u: fewer than the %u CPUs of --cpus", o->reactors,
                               o->cpus.count);

@@ -14,6 +14,7 @@
 #include "common/cpus.h"
 #include "common/disk_option.h"
 #include "listener.h"
+#include "ublk_option.h"
 
 #define OPTIONS_DISKS_MAX HV_DISK_OPTION_LUNS
 
@@ -23,6 +24,9 @@ struct options {
     char *device;
     char *exports[LISTENER_MAX];
     unsigned export_count;
+    struct ublk_option ublk[UBLK_EXPORTS_MAX];
+    unsigned ublk_count;
+    bool recover;
     struct hv_cpus cpus;
     unsigned reactors; /* 0 = as many as CPUs or channels are named, else 1 */
     bool poll, status, monitor;

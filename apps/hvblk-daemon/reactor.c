@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "reactor_ublk.h"
 
 #define IO_COUNT    1024u /* requests at a time, and as many stand-ins for orphans */
 #define TICK_NS     UINT64_C(1000000000)
@@ -29,6 +30,8 @@ enum {
     MAIL_DROP,
     MAIL_STOP,
     MAIL_ADD,
+    MAIL_UBLK_ADD,
+    MAIL_UBLK_REMOVE,
 };
 
 /* ---- Messages ---- */
@@ -74,6 +77,12 @@ static void handle(struct reactor *reactor, const struct mail *mail)
     case MAIL_STOP:
         drop_all(reactor, "server stops");
         reactor->quit = true;
+        break;
+    case MAIL_UBLK_ADD:
+        *(int *)mail->data2 = reactor_ublk_fetch(reactor, mail->data);
+        break;
+    case MAIL_UBLK_REMOVE:
+        reactor_ublk_release(reactor, mail->data);
         break;
     default: /* MAIL_ADD */
         (void)reactor_socket_add(reactor, mail->fd, (uint32_t)(uintptr_t)mail->data);
@@ -132,6 +141,19 @@ void reactor_drain(struct reactor *reactor)
     call(reactor, MAIL_DRAIN, NULL, NULL);
 }
 
+int reactor_ublk_add(struct reactor *reactor, struct ublk_queue *queue)
+{
+    int ret = 0;
+
+    call(reactor, MAIL_UBLK_ADD, queue, &ret);
+    return ret;
+}
+
+void reactor_ublk_remove(struct reactor *reactor, struct ublk_queue *queue)
+{
+    call(reactor, MAIL_UBLK_REMOVE, queue, NULL);
+}
+
 int reactor_add(struct reactor *reactor, int fd, uint32_t id)
 {
     struct mail mail = {.kind = MAIL_ADD, .fd = fd, .data = (void *)(uintptr_t)id};
@@ -157,6 +179,7 @@ static bool look(struct reactor *reactor, int timeout_ms)
             reactor->queue_event = true;
         } else if (tag == &reactor->worker) {
             reactor->worker_event = true;
+        } else if (tag == &reactor->ublk) { /* looked at in every turn */
         } else {
             reactor_socket_event(reactor, tag, events[i].events);
             any = true;
@@ -249,10 +272,12 @@ static bool turn(struct reactor *reactor)
     }
     any |= reactor_socket_resume(reactor);
     any |= reactor_socket_receive(reactor);
+    any |= reactor_ublk_receive(reactor);
     any |= reactor->engine.turn_bytes != 0;
     any |= reactor_device_poll(reactor);
     if (reactor->engine.send_first)
         any |= reactor_socket_send(reactor);
+    any |= reactor_ublk_send(reactor);
     if (reactor->sweep)
         reactor_socket_sweep(reactor);
     return any;
@@ -265,7 +290,7 @@ static bool turn(struct reactor *reactor)
 static bool settled(const struct reactor *reactor)
 {
     if (reactor->device_count || reactor->wait_first || reactor->engine.send_first ||
-        reactor->sweep || reactor->quit)
+        reactor->sweep || reactor->quit || reactor_ublk_waiting(reactor))
         return false;
     for (uint32_t i = 0; i < reactor->client_count; i++)
         if (reactor->clients[i]->readable || reactor->clients[i]->nbd.stall)
@@ -345,7 +370,8 @@ int reactor_init(struct reactor *reactor, const struct reactor_opts *opts)
     reactor->engine.stats = &reactor->stats;
     reactor->engine.start = reactor_device_start;
     reactor->engine.owner = reactor;
-    reactor->engine.io_reserve = IO_COUNT;
+    /* Requests of ublk and their orphans: those never wait for one. */
+    reactor->engine.io_reserve = IO_COUNT + 2 * opts->tag_count;
     reactor->engine.turn_limit = UINT64_MAX;
     reactor->engine.now_ns = reactor->outage_ns = hv_spin_clock_ns();
     hv_spin_init(&reactor->spin, opts->poll, HV_SPIN_MAX_NS);
@@ -356,7 +382,8 @@ int reactor_init(struct reactor *reactor, const struct reactor_opts *opts)
     if (!ret)
         ret = make_arena(reactor);
     if (!ret)
-        ret = io_pool_init(&reactor->engine.ios, 2 * IO_COUNT, &reactor->engine);
+        ret = io_pool_init(&reactor->engine.ios, IO_COUNT + reactor->engine.io_reserve,
+                           &reactor->engine);
     if (ret)
         reactor_fini(reactor);
     return ret;
@@ -375,6 +402,7 @@ void reactor_fini(struct reactor *reactor)
         free(reactor->clients[i]);
     }
     free(reactor->clients);
+    reactor_ublk_close(reactor);
     io_pool_fini(&reactor->engine.ios);
     buffer_pool_fini(&reactor->engine.buffers);
     if (reactor->arena)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A reactor: one thread, one storvsc queue, the connections given to it.  It shares nothing with other reactors but the
+ * A reactor: one thread, one storvsc queue, the connections and ublk queues given to it.  It shares nothing with other reactors but the
  * two flags of each LUN (lun.h).  With an emulated host it polls the host's worker of its channel too, so that no wake-up
  * lies between them.
  *
- * TURN  sockets: receive, parse, submit -> publish once -> emulated worker -> completions -> send, one call a connection
+ * TURN  sockets and ublk: receive, parse, submit -> publish once -> emulated worker -> completions -> send, one call a
+ *       connection, one for all of ublk
  * IDLE  spin as long as that pays (common/spin.h), else arm everything and sleep
  *
  * The control thread talks to it by messages.  It may use the queue and the worker itself only between reactor_detach()
@@ -31,6 +32,7 @@ struct reactor;
 enum reactor_news {
     REACTOR_DEVICE_LOST, /* its queue died: detach all, connect anew */
     REACTOR_DRAINED,     /* no connection is left after a drain */
+    REACTOR_UBLK_ENDED,  /* data = a queue that the kernel let go of (ublk_queue.h) */
     REACTOR_NEWS_COUNT,  /* other kinds in the same mailbox start here */
 };
 
@@ -40,9 +42,10 @@ struct reactor_opts {
     bool normal;                   /* --sched normal: not even try to be calm (calm.h) */
     uint64_t wait_ns;              /* how long requests wait for a lost device */
     size_t buffer_bytes;           /* arena of DMA buffers */
+    uint32_t tag_count;            /* requests that ublk may have in flight */
     struct lun_shared *lun_shared; /* LUN_MAX of them */
     atomic_uint *connections;      /* all reactors together; decremented when one ends */
-    struct mailbox *news;          /* gets REACTOR_* with data = the reactor */
+    struct mailbox *news;          /* gets REACTOR_*, data = the reactor */
 };
 
 struct client {
@@ -91,7 +94,8 @@ struct reactor {
     uint64_t found_ns; /* when that found something; 0 = it did not */
     bool sweep;        /* a connection may be over */
     bool quit, draining;
-    struct lun_table *luns; /* its own copy */
+    struct reactor_ublk *ublk; /* NULL: no queue was ever added (reactor_ublk.h) */
+    struct lun_table *luns;    /* its own copy */
     struct iovec iov[512];
 };
 

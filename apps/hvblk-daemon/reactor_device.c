@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The device side of a reactor: NBD requests to storvsc requests and back, also while the device is away. */
+/* The device side of a reactor: requests of clients to storvsc requests and back, also while the device is away. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +9,7 @@
 #include "log.h"
 #include "nbd_status.h"
 #include "reactor.h"
+#include "reactor_ublk.h"
 
 #define TURN_BYTES_WARM (256u << 10)
 
@@ -36,6 +37,20 @@ static enum nbd_error nbd_error_of(const struct io *io, int error)
     default:
         return NBD_EIO;
     }
+}
+
+/** A request is carried out, for whoever waits. */
+static void answer(struct reactor *reactor, struct io *io, enum nbd_error error)
+{
+    if (io->ublk)
+        reactor_ublk_finish(io, error);
+    else
+        nbd_finish(&reactor->engine, io, error);
+}
+
+static bool nobody_waits(const struct io *io)
+{
+    return !io->ublk && (!io->conn || io->conn->phase == NBD_DEAD);
 }
 
 static bool changes_data(const struct io *io)
@@ -143,8 +158,8 @@ static int submit(struct reactor *reactor, struct io *io)
     struct iovec iov[BUFFER_PER_REQUEST];
     int ret;
 
-    if (io->conn->phase == NBD_DEAD) { /* nobody waits; and nothing was promised */
-        nbd_finish(&reactor->engine, io, NBD_EIO);
+    if (nobody_waits(io)) { /* and nothing was promised */
+        answer(reactor, io, NBD_EIO);
         return 0;
     }
     prepare(reactor, io, iov);
@@ -168,7 +183,7 @@ static int submit(struct reactor *reactor, struct io *io)
         io->status_bytes = 0;
         ret = 0;
     }
-    nbd_finish(&reactor->engine, io, nbd_error_of(io, ret));
+    answer(reactor, io, nbd_error_of(io, ret));
     return 0;
 }
 
@@ -178,14 +193,14 @@ void reactor_device_start(struct nbd_engine *engine, struct io *io)
 
     reactor->begun++;
     if (must_confess(reactor, io)) {
-        nbd_finish(engine, io, NBD_EIO);
+        answer(reactor, io, NBD_EIO);
     } else if (io->type == NBD_CMD_CACHE) {
-        nbd_finish(engine, io, NBD_OK); /* a hint; the device has its own idea of caching */
+        answer(reactor, io, NBD_OK); /* a hint; the device has its own idea of caching */
     } else if (io->type == NBD_CMD_BLOCK_STATUS && !engine->luns->lun[io->slot].status) {
         io->status_bytes = 0;
-        nbd_finish(engine, io, NBD_OK);
+        answer(reactor, io, NBD_OK);
     } else if (reactor->failing) {
-        nbd_finish(engine, io, NBD_EIO);
+        answer(reactor, io, NBD_EIO);
     } else if (!reactor->attached || reactor->wait_first || submit(reactor, io)) {
         wait_append(reactor, io);
     }
@@ -232,7 +247,7 @@ static void finish(struct reactor *reactor, struct io *io, const struct hv_storv
     if (!error && (io->type == NBD_CMD_READ || io->type == NBD_CMD_WRITE) &&
         result->bytes != io->length)
         error = -EIO; /* good status, short count */
-    nbd_finish(&reactor->engine, io, nbd_error_of(io, error));
+    answer(reactor, io, nbd_error_of(io, error));
 }
 
 static void done(struct hv_storvsc_request *request, const struct hv_storvsc_result *result)
@@ -281,10 +296,11 @@ void reactor_device_lost(struct reactor *reactor)
     for (uint32_t i = 0; i < engine->ios.count; i++) {
         struct io *io = &engine->ios.all[i];
 
-        if (io->state != IO_DEVICE || !io->conn)
+        if (io->state != IO_DEVICE || nobody_waits(io))
             continue;
         note_result(reactor, io, -EIO);
-        nbd_orphan(engine, io);
+        if (io->conn) /* a block device waits instead: its requests are sent again (attach) */
+            nbd_orphan(engine, io);
     }
     (void)mailbox_post(reactor->opts.news, &news); /* the bus tells the control thread as well */
     reactor_device_tick(reactor);
@@ -298,6 +314,19 @@ void reactor_device_detach(struct reactor *reactor)
     reactor->queue = NULL;
 }
 
+/** The library let go of a request from before the loss. */
+static void take_back(struct reactor *reactor, struct io *io)
+{
+    if (!io->ublk) {
+        nbd_release(&reactor->engine, io);
+    } else if (must_confess(reactor, io)) {
+        answer(reactor, io, NBD_EIO);
+    } else {
+        io->flushing = false;
+        wait_append(reactor, io);
+    }
+}
+
 void reactor_device_attach(struct reactor *reactor, struct hv_storvsc_queue *queue,
                            struct hv_host_worker *worker)
 {
@@ -306,7 +335,7 @@ void reactor_device_attach(struct reactor *reactor, struct hv_storvsc_queue *que
 
         reactor->returned = io->next;
         reactor->device_count--;
-        nbd_release(&reactor->engine, io);
+        take_back(reactor, io);
     }
     reactor->queue = queue;
     reactor->worker = worker;
@@ -324,6 +353,17 @@ void reactor_device_attach(struct reactor *reactor, struct hv_storvsc_queue *que
     (void)submit_waiting(reactor);
 }
 
+/** Requests of block devices that the library keeps: they waited long enough. */
+static void fail_kept(struct reactor *reactor)
+{
+    for (uint32_t i = 0; i < reactor->engine.ios.count; i++) {
+        struct io *io = &reactor->engine.ios.all[i];
+
+        if (io->state == IO_DEVICE && io->ublk)
+            (void)reactor_ublk_orphan(io); /* or in the next tick */
+    }
+}
+
 void reactor_device_tick(struct reactor *reactor)
 {
     struct io *io = reactor->wait_first;
@@ -338,9 +378,10 @@ void reactor_device_tick(struct reactor *reactor)
     while (io) {
         struct io *next = io->next;
 
-        nbd_finish(&reactor->engine, io, NBD_EIO);
+        answer(reactor, io, NBD_EIO);
         io = next;
     }
+    fail_kept(reactor);
 }
 
 /* ---- Polling ---- */

@@ -37,7 +37,7 @@ ONLY = {"lib/base": {"lib/wire": ("hv/log_hook.h",)}}
 FOREIGN = {
     "host/storvsp": ("libaio.h",),
     "apps/hv-host": ("json-c/", "systemd/"),
-    "apps/hvblk-daemon": ("json-c/", "systemd/"),
+    "apps/hvblk-daemon": ("json-c/", "liburing.h", "systemd/"),
 }
 LIBC = set("""aio.h alloca.h assert.h byteswap.h ctype.h dirent.h endian.h err.h errno.h fcntl.h float.h getopt.h grp.h
 inttypes.h iso646.h libgen.h limits.h locale.h math.h netdb.h poll.h pthread.h pwd.h sched.h semaphore.h setjmp.h
