@@ -42,8 +42,7 @@ BALLOON_CLASS = "525074dc-8985-46e2-8057-a307dc18a502"
 BALLOON = "1eccfd72-4b41-45ef-b73a-4a6e44c12924"
 HYPERV_CPU = "EPYC,kvm=off,hv-relaxed,hv-vapic,hv-time,hv-vpindex,hv-runtime,hv-synic,hv-stimer"
 FIRMWARE = ("/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/kvmvapic.bin", "/usr/share/qemu/linuxboot_dma.bin")
-QUIET = ["-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot",
-         "-machine", "q35"]
+QUIET = ["-nodefaults", "-no-user-config", "-display", "none", "-nic", "none", "-no-reboot", "-machine", "q35"]
 
 
 def kvm_usable():
@@ -143,12 +142,16 @@ class Case(unittest.TestCase):
 
     def nested(self, script, programs=(), tools=(), modules=(), files=None, settings=None, memory=512, cpus=1,
                devices=("vmbus-bridge", f"hv-balloon,instanceid={BALLOON}"), allow=None):
-        """As boot(), but in a guest of QEMU's VMBus host, which has these devices.  modules: hv_vmbus and so on."""
+        """As boot(), but in a guest of QEMU's VMBus host, which has these devices.  modules: hv_vmbus and so on.
+
+        The script may append QMP commands to /out/monitor; what QEMU says appears in /out/monitor.said.
+        """
         text = self._script(script)
         inner = self._image("inner", text, programs, tools, modules, files,
                             {"BALLOON": BALLOON, "BALLOON_CLASS": BALLOON_CLASS, **(settings or {})})
         command = ["qemu-system-x86_64", *QUIET, "-accel", "kvm", "-cpu", HYPERV_CPU, "-smp", cpus, "-m", memory,
-                   "-serial", "file:/out/inner/console", "-kernel", "/hv/kernel", "-initrd", "/hv/inner",
+                   "-serial", "file:/out/inner/console", "-chardev", "pipe,id=monitor,path=/run/monitor",
+                   "-mon", "chardev=monitor,mode=control", "-kernel", "/hv/kernel", "-initrd", "/hv/inner",
                    "-append", "console=ttyS0 panic=-1 quiet", *self._share("/out/inner/out")]
         for device in devices:
             command += ["-device", device]
@@ -202,8 +205,8 @@ class Case(unittest.TestCase):
         accel = ["-accel", "kvm", "-cpu", "host"] if kvm else ["-accel", "tcg,thread=multi", "-cpu", cpu or "max"]
         share = self.base.path + "/usr/share"
         program = harness.Program(
-            *self.base.command("qemu-system-x86_64"), "-L", f"{share}/qemu", "-L", f"{share}/seabios", *QUIET, *accel,
-            "-smp", cpus, "-m", memory, "-serial", "stdio", "-kernel", self.base.kernel, "-initrd", initrd,
+            *self.base.command("qemu-system-x86_64"), "-L", f"{share}/qemu", "-L", f"{share}/seabios", *QUIET, "-monitor", "none",
+            *accel, "-smp", cpus, "-m", memory, "-serial", "stdio", "-kernel", self.base.kernel, "-initrd", initrd,
             "-append", "console=ttyS0 panic=-1 quiet", *self._share(out))
         atexit.register(_end, program)
         try:
