@@ -39,7 +39,7 @@ struct hv_netvsc_queue;
 #define HV_NETVSC_QUEUES_MAX   64
 #define HV_NETVSC_RSS_TABLE    128
 #define HV_NETVSC_RSS_KEY      40
-#define HV_NETVSC_SEGMENTS_MAX 32 /* of one frame */
+#define HV_NETVSC_SEGMENTS_MAX 31 /* of one frame: with the RNDIS header 32 ranges, what every host takes */
 
 enum hv_netvsc_event {
     HV_NETVSC_LINK_UP,
@@ -172,7 +172,7 @@ struct hv_netvsc_frame {
     uint32_t hash;
     uint16_t vlan_tci; /* priority 13-15, CFI 12, id 0-11 */
     uint16_t reserved;
-    uint32_t hold; /* token for rx_hold; below 2 * receive_sections */
+    uint32_t hold; /* token for rx_hold; below receive_sections */
 };
 /**
  * Up to `max` frames.  They lie in the receive buffer until hv_netvsc_rx_done(), which must come before the next burst.
@@ -204,7 +204,7 @@ uint32_t hv_netvsc_rx_pending(struct hv_netvsc_queue *queue);
 #define HV_NETVSC_TX_FLAG_TCP     0x08u /* checksum; the frame holds the pseudo-header sum */
 #define HV_NETVSC_TX_FLAG_UDP     0x10u /* the same */
 #define HV_NETVSC_TX_FLAG_TSO                                                                      \
-    0x20u /* TCP sum without length, IP length 0; the library sees to the lengths */
+    0x20u /* the TCP field holds the pseudo-header sum without length; what else NDIS wants of the headers is done in a copy */
 #define HV_NETVSC_TX_FLAG_VLAN 0x40u
 #define HV_NETVSC_TX_FLAG_COPY                                                                     \
     0x80u /* the memory is not DMA memory, or is wanted back at once: copy, or refuse */
@@ -215,7 +215,7 @@ struct hv_netvsc_tx {
     uint32_t data_bytes; /* of the first piece */
     uint32_t bytes;      /* of the whole frame */
     const struct iovec *more;
-    uint16_t more_count; /* below HV_NETVSC_SEGMENTS_MAX */
+    uint16_t more_count; /* together with the first at most HV_NETVSC_SEGMENTS_MAX */
     uint16_t flags;      /* HV_NETVSC_TX_FLAG_* */
     uint16_t l4_offset;  /* of the TCP or UDP header, from the frame's start */
     uint16_t mss;        /* TSO */
