@@ -8,7 +8,7 @@
  *       hv_netvsc_get_queue(0 .. n-1)     one per channel: a receive side and a transmit side
  *         rx_burst -> look at frames in place -> rx_done
  *         tx_burst (copies or takes) ... tx_reap
- *     hv_netvsc_stop()                    filter 0, quiet, sub-channels gone
+ *     hv_netvsc_stop()                    filter 0, quiet; channels stay for another start
  *   hv_netvsc_close()
  *
  * THREADS: open, start, stop, close and all settings in one thread at a time, the control thread of the bus.  It talks to
@@ -39,7 +39,7 @@ struct hv_netvsc_queue;
 #define HV_NETVSC_QUEUES_MAX   64
 #define HV_NETVSC_RSS_TABLE    128
 #define HV_NETVSC_RSS_KEY      40
-#define HV_NETVSC_SEGMENTS_MAX 31 /* of one frame: with the RNDIS header 32 ranges, what every host takes */
+#define HV_NETVSC_SEGMENTS_MAX 31 /* of one frame: and the RNDIS header, 32 ranges */
 
 enum hv_netvsc_event {
     HV_NETVSC_LINK_UP,
@@ -61,6 +61,7 @@ struct hv_netvsc_opts {
     uint32_t tx_copy_bytes;     /* frames up to this are copied into a section; 0 = 512 */
     uint32_t aggregate_packets; /* frames in one message; 0 = what the host allows, 1 = off */
     uint32_t timeout_ms;        /* of each answer; 0 = 10,000 */
+    uint32_t link_debounce_ms;  /* after a link event no other comes so long; 0 = 2,000 */
     /** From hv_netvsc_poll_control() and from settings; never from a burst.  May be NULL. */
     void (*event)(void *arg, enum hv_netvsc_event event);
     void *event_arg;
@@ -101,6 +102,7 @@ struct hv_netvsc_info {
     uint32_t receive_sections, receive_section_bytes;
     uint32_t send_sections, send_section_bytes;
     uint32_t max_packets_per_message, packet_align_bytes;
+    uint16_t send_table[16]; /* queue that the host wants hash & 15 on; 0 until it says so */
 };
 
 /**
@@ -118,11 +120,22 @@ int hv_netvsc_open(struct hv_vmbus *bus, const struct hv_guid *instance,
 void hv_netvsc_close(struct hv_netvsc *netvsc);
 void hv_netvsc_get_info(const struct hv_netvsc *netvsc, struct hv_netvsc_info *ret_info);
 
-/** Open `queues` channels, RSS over them, receive.  The host may grant fewer: *ret_queues.  Errors as open; -EALREADY. */
+/**
+ * Open `queues` channels, RSS over them, receive.  The host may grant fewer: *ret_queues.  Another number of queues than
+ * last time divides the buffers anew, and more than ever before attaches anew; both need that no frame is held.
+ * Errors as open; -EINVAL (0, more than opts.max_queues), -EALREADY, -EBUSY (frames are held).
+ */
 int hv_netvsc_start(struct hv_netvsc *netvsc, uint16_t queues, uint16_t *ret_queues);
-/** No frame arrives after it returned, no memory of a tx is in use.  Queues must not be polled meanwhile. */
+/**
+ * No frame arrives after it returned, no memory of a tx is in use.  Queues must not be polled meanwhile.  Held frames stay
+ * valid, cookies can still be reaped, sub-channels wait for the next start.  Stopped already: fine.
+ * 0, or why the device is dead: a host that does not let go in time makes it so, and only close gives the memory back.
+ */
 int hv_netvsc_stop(struct hv_netvsc *netvsc);
-/** Stopped only (-EBUSY): attach anew with another MTU; -EINVAL outside 68 .. max_mtu; on failure the old one is back. */
+/**
+ * Stopped only and no frame held (-EBUSY), cookies reaped: attach anew with another MTU, all settings kept.
+ * -EINVAL outside 68 .. max_mtu, or when the host allows less; on failure the old one is back, or the device is dead.
+ */
 int hv_netvsc_set_mtu(struct hv_netvsc *netvsc, uint16_t mtu);
 int hv_netvsc_set_mac(struct hv_netvsc *netvsc, const uint8_t mac[6]);
 /** HV_FILTER_* of hv/wire/rndis.h; in force while started.  The default is directed, all-multicast and broadcast. */
@@ -152,7 +165,7 @@ int hv_netvsc_poll_control(struct hv_netvsc *netvsc);
 int hv_netvsc_status(const struct hv_netvsc *netvsc);
 
 uint16_t hv_netvsc_queue_count(const struct hv_netvsc *netvsc);
-/** The same handle from start to stop; queue 0 is there always. */
+/** The same handle until another start or set_mtu; queue 0 is there always.  NULL: no such queue. */
 struct hv_netvsc_queue *hv_netvsc_get_queue(struct hv_netvsc *netvsc, uint16_t index);
 
 /* ---- Receive side: one thread at a time ---- */
