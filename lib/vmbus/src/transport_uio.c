@@ -140,6 +140,11 @@ static void uio_poll(struct hv_vmbus *bus)
         look(uio);
 }
 
+uint64_t hv_uio_deadline(const struct hv_uio *uio)
+{
+    return hv_clock_ns() + uio->bus->opts.timeout_ms * UINT64_C(1000000);
+}
+
 void hv_uio_pause(const struct hv_uio *uio)
 {
     struct pollfd pfd = {.fd = uio->uevent_fd, .events = POLLIN};

@@ -19,7 +19,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include <hv/base/bits.h>
+#include <hv/base/clock.h>
 #include <hv/wire/ring.h>
 
 /** Guest states of `state` in sysfs. */
@@ -66,8 +66,8 @@ static int map_primary(struct hv_channel *channel, const struct hv_uio_link *lin
     if (!err && map.skip)
         err = -EPROTO;
     if (!err)
-        err = hv_uio_map_rings(uio, link->map_fd, (uint64_t)map.index * uio->env.page_bytes,
-                               map.bytes, &channel->out, &channel->in);
+        err = hv_uio_map_rings(uio, link->map_fd, map.index * uio->env.map_stride, map.bytes,
+                               &channel->out, &channel->in);
     if (err)
         complain(channel, "cannot map the rings (map \"txrx_rings\")", err);
     return err;
@@ -86,7 +86,7 @@ int hv_uio_map_monitor(struct hv_channel *channel, struct hv_uio_link *link)
         err = -EPROTO;
     if (!err) {
         at = mmap(NULL, uio->env.page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, link->map_fd,
-                  (off_t)map.index * uio->env.page_bytes);
+                  (off_t)(map.index * uio->env.map_stride));
         if (at == MAP_FAILED)
             err = -errno;
     }
@@ -147,18 +147,17 @@ int hv_uio_open_device(const struct hv_channel *channel, struct hv_uio_link *lin
     const struct hv_uio *uio = uio_of(channel);
     char path[PATH_MAX];
     int length = snprintf(path, sizeof(path), "%s/uio%u", uio->env.dev, link->device->facts.number);
-    int err = -ENOENT;
+    uint64_t deadline_ns = hv_uio_deadline(uio);
+    int err;
 
     if (length < 0 || (size_t)length >= sizeof(path))
         return -EINVAL;
-    for (unsigned i = 0; err == -ENOENT && i <= HV_UIO_RETRIES_MAX / 5; i++) {
-        if (i)
-            hv_uio_pause(uio);
-        err = open_node(uio, path, &link->map_fd, &link->event_fd);
-    }
+    while ((err = open_node(uio, path, &link->map_fd, &link->event_fd)) == -ENOENT &&
+           hv_clock_ns() < deadline_ns)
+        hv_uio_pause(uio);
     if (err)
         explain_open(channel, path, err);
-    return err;
+    return err == -ENOENT ? -ENODEV : err;
 }
 
 static int add_to_wait(const struct hv_channel *channel, int fd)
@@ -292,17 +291,17 @@ static bool count_leftover(void *arg, const char *name)
 static int wait_for_leftovers(const struct hv_channel *channel, const struct hv_uio_facts *facts)
 {
     const struct hv_uio *uio = uio_of(channel);
-    struct leftovers left = {.uio = uio, .facts = facts, .count = 1};
+    struct leftovers left = {.uio = uio, .facts = facts};
+    uint64_t deadline_ns = hv_uio_deadline(uio);
 
-    for (unsigned i = 0; left.count && i < HV_UIO_RETRIES_MAX; i++) {
-        if (i)
-            hv_uio_pause(uio);
+    for (;;) {
         left.count = 0;
-        if (hv_uio_each(uio, facts->folder, "channels", count_leftover, &left))
+        if (hv_uio_each(uio, facts->folder, "channels", count_leftover, &left) || !left.count)
             return 0; /* no such folder: no sub-channels */
+        if (hv_clock_ns() >= deadline_ns)
+            break;
+        hv_uio_pause(uio);
     }
-    if (!left.count)
-        return 0;
     hv_log(&channel->bus->opts.log, HV_LOG_ERROR,
            "channel %u: %u sub-channels of an earlier use are left, and signalling could crash the "
            "kernel: "

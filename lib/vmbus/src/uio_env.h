@@ -16,6 +16,7 @@ struct hv_uio_env {
     const char *dev;   /* "/dev" */
     const char *proc;  /* "/proc" */
     uint32_t page_bytes;
+    uint64_t map_stride; /* where map N of a device starts in its file, for N: the page size */
     uint32_t kernel;     /* HV_UIO_KERNEL() */
     uint32_t file_flags; /* for memfd_create(2) of DMA memory */
     int uevent_fd;       /* news of the kernel, a datagram each, taken over; -1 = netlink */

@@ -27,9 +27,8 @@
 /** Maps of a uio device that the kernel knows at most. */
 #define HV_UIO_MAPS_MAX 5u
 
-/** How often to look again while the kernel is at work on something: a sub-channel without rings, a missing node. */
-#define HV_UIO_RETRY_MS    10u
-#define HV_UIO_RETRIES_MAX 500u
+/** How soon to look again while the kernel is at work on something; how long is opts.timeout_ms. */
+#define HV_UIO_RETRY_MS 10u
 
 /** One VMBus device as sysfs shows it. */
 struct hv_uio_facts {
@@ -68,9 +67,9 @@ struct hv_uio_device {
     struct hv_uio_sub *subs;
     void *monitor; /* the mapping, a page of the guest */
     struct hv_monitor_page *monitor_page;
-    unsigned users;  /* channels */
-    unsigned unborn; /* sub-channels that the kernel lists and has not opened */
-    unsigned retries;
+    unsigned users;      /* channels */
+    unsigned unborn;     /* sub-channels that the kernel lists and has not opened */
+    uint64_t give_up_ns; /* when they should be born */
     /** A write() now could crash the kernel; who wants one leaves word in `owed`. */
     _Atomic bool hold;
     _Atomic bool owed;
@@ -188,6 +187,8 @@ void hv_uio_dma_free(struct hv_dma *dma);
 
 /* ---- transport_uio.c ---- */
 
+/** Until when to wait for what the kernel should have done by then, from now. */
+uint64_t hv_uio_deadline(const struct hv_uio *uio);
 /** Wait a moment for the kernel: HV_UIO_RETRY_MS, or until it has news. */
 void hv_uio_pause(const struct hv_uio *uio);
 

@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include <hv/base/clock.h>
+
 /* ---- Sub-channels ---- */
 
 struct sub_scan {
@@ -153,15 +155,17 @@ void hv_uio_scan_subs(struct hv_uio_device *device)
         return; /* not there yet, or not any more: the device itself says which */
     drop_unseen(device);
     if (scan.unborn != device->unborn)
-        device->retries = 0;
+        device->give_up_ns = hv_uio_deadline(device->uio);
     device->unborn = scan.unborn;
     hv_uio_hold(device, scan.unborn != 0);
-    if (!scan.unborn)
+    if (!scan.unborn || !device->give_up_ns)
         return;
-    if (device->retries++ < HV_UIO_RETRIES_MAX)
+    if (hv_clock_ns() < device->give_up_ns) {
         device->uio->look_again = true;
-    else if (device->retries == HV_UIO_RETRIES_MAX + 1)
-        give_up(device);
+        return;
+    }
+    device->give_up_ns = 0; /* once */
+    give_up(device);
 }
 
 /* ---- Devices ---- */

@@ -24,7 +24,7 @@ static int map_buffer(const struct hv_uio *uio, const struct hv_uio_link *link,
     uint32_t page_bytes = uio->env.page_bytes;
     uint8_t *at =
         mmap(NULL, hv_align_up(map->bytes + map->skip, page_bytes), PROT_READ | PROT_WRITE,
-             MAP_SHARED | MAP_POPULATE, link->map_fd, (off_t)map->index * page_bytes);
+             MAP_SHARED | MAP_POPULATE, link->map_fd, (off_t)(map->index * uio->env.map_stride));
 
     if (at == MAP_FAILED)
         return -errno;

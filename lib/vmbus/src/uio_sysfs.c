@@ -337,6 +337,7 @@ void hv_uio_env_init(struct hv_uio_env *env)
         .dev = "/dev",
         .proc = "/proc",
         .page_bytes = (uint32_t)sysconf(_SC_PAGESIZE),
+        .map_stride = (uint64_t)sysconf(_SC_PAGESIZE),
         .kernel = uname(&name) ? 0 : hv_uio_parse_kernel(name.release),
         .file_flags = MFD_CLOEXEC | MFD_HUGETLB,
         .uevent_fd = -1,
