@@ -19,7 +19,7 @@ enum { EXIT_USAGE = 2 };
 
 struct plan {
     const char *address;
-    unsigned long rounds, cycles, reports, interval_ms, serve_ms, timeout_ms;
+    unsigned long rounds, cycles, reports, interval_ms, serve_ms, dma_kib, timeout_ms;
 };
 
 static const char help[] =
@@ -31,6 +31,8 @@ static const char help[] =
     "  --reports N       status reports to send (1)\n"
     "  --interval MS     between two reports; what the host asks is answered meanwhile (0)\n"
     "  --serve MS        then answer what the host asks, for so long (0)\n"
+    "  --dma KIB         memory that the host may reach, as a driver for disks or networks has it; "
+    "held to the end (0)\n"
     "  --rounds N        before all that, N questions that the host must refuse, each waited for "
     "asleep (0)\n"
     "  --cycles N        all of it N times, from opening to closing (1)\n"
@@ -130,8 +132,27 @@ static int report(struct balloon *b, const struct plan *plan)
     return 0;
 }
 
+/** Nothing of it is given to the host: where it lies is what is of interest. */
+static int show_dma(const struct balloon *b, const struct hv_dma *dma)
+{
+    size_t count = hv_dma_bytes(dma) / (KIB_A_PAGE * 1024), runs = 0;
+    uint64_t *frames = calloc(count, sizeof(*frames));
+    ssize_t found;
+
+    if (!frames)
+        return -ENOMEM;
+    found = hv_dma_pfns(b->bus, hv_dma_address(dma), hv_dma_bytes(dma), frames, count);
+    for (ssize_t i = 0; i < found; i++)
+        runs += !i || frames[i] != frames[i - 1] + 1;
+    if (found > 0)
+        printf("dma %zd pages in %zu pieces, first frame %" PRIu64 "\n", found, runs, frames[0]);
+    free(frames);
+    return found < 0 ? (int)found : 0;
+}
+
 static int talk(struct balloon *b, const struct plan *plan)
 {
+    struct hv_dma *dma = NULL;
     int err = ask_in_vain(b, plan->rounds);
 
     if (!err)
@@ -145,8 +166,13 @@ static int talk(struct balloon *b, const struct plan *plan)
                b->host_wants_none ? "not wanted" : "wanted");
         err = report(b, plan);
     }
+    if (!err && plan->dma_kib)
+        err = hv_dma_alloc(b->bus, plan->dma_kib * 1024, &dma);
+    if (!err && dma)
+        err = show_dma(b, dma);
     if (!err)
         err = serve(b, plan->serve_ms);
+    hv_dma_free(dma);
     if (!err && b->host_requests)
         printf("answered %" PRIu64 " requests of the host\n", b->host_requests);
     return err;
@@ -196,10 +222,15 @@ static unsigned long number(const char *option, const char *text, unsigned long 
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"reports", required_argument, NULL, 'r'},  {"serve", required_argument, NULL, 's'},
-        {"interval", required_argument, NULL, 'i'}, {"rounds", required_argument, NULL, 'n'},
-        {"cycles", required_argument, NULL, 'c'},   {"timeout", required_argument, NULL, 't'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+        {"reports", required_argument, NULL, 'r'},
+        {"serve", required_argument, NULL, 's'},
+        {"interval", required_argument, NULL, 'i'},
+        {"rounds", required_argument, NULL, 'n'},
+        {"cycles", required_argument, NULL, 'c'},
+        {"timeout", required_argument, NULL, 't'},
+        {"dma", required_argument, NULL, 'd'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     struct plan plan = {.cycles = 1, .reports = 1, .timeout_ms = 10000};
     int option, index = 0;
@@ -211,6 +242,8 @@ int main(int argc, char **argv)
             plan.reports = number(name, optarg, 0, 1000000000);
         else if (option == 's')
             plan.serve_ms = number(name, optarg, 0, 1000000000);
+        else if (option == 'd')
+            plan.dma_kib = number(name, optarg, 0, 1ul << 24);
         else if (option == 'i')
             plan.interval_ms = number(name, optarg, 0, 1000000);
         else if (option == 'n')

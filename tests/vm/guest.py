@@ -157,7 +157,7 @@ class Case(unittest.TestCase):
             command += ["-device", device]
         outer = self._image("outer", self._script("outer.sh"), (), ("qemu-system-x86_64", *FIRMWARE), ("kvm-amd",),
                             {"/hv/kernel": self.base.kernel, "/hv/inner": inner},
-                            {"INNER": " ".join(shlex.quote(str(word)) for word in command)})
+                            {"HV_ONLY": "", "INNER": " ".join(shlex.quote(str(word)) for word in command)})
         both = self._run("outer", outer, memory + 1024, max(cpus, 2), "EPYC,+svm,+npt", kvm=False)
         inner_out = Outcome(both.path("inner/out"), both.read("inner/console"), both.code)
         if not inner_out.console:

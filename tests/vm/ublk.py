@@ -3,13 +3,14 @@
 """Block devices of hvblk-daemon on a real kernel: file systems, verified load, recovery after kill -9, clean removal."""
 import guest
 
-TOOLS = ["mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "fio", "blkdiscard", "blockdev", "lsblk", "setpriv"]
+TOOLS = ["mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "fio", "blkdiscard", "blockdev", "fstrim", "setpriv"]
 MODULES = ["ublk_drv", "ext4", "xfs", "crc32c_generic"]
 
 
 class Ublk(guest.Case):
     def test_disks(self):
-        self.boot("ublk.sh", programs=["hvblk-daemon"], tools=TOOLS, modules=MODULES, cpus=2, memory=1280)
+        self.boot("ublk.sh", programs=["hvblk-daemon", "hv-host", "ask"],
+                  tools=TOOLS, modules=MODULES, cpus=2, memory=1536, settings={"CYCLES": 100})
 
 
 if __name__ == "__main__":
