@@ -37,6 +37,7 @@ ONLY = {"lib/base": {"lib/wire": ("hv/log_hook.h",)}}
 FOREIGN = {
     "host/storvsp": ("libaio.h",),
     "apps/hv-host": ("json-c/", "systemd/"),
+    "apps/hvnet-pmd": ("rte_", "ethdev_driver.h", "bus_vdev_driver.h", "bus_vmbus_driver.h", "json-c/"),
     "apps/hvblk-daemon": ("json-c/", "liburing.h", "systemd/"),
 }
 LIBC = set("""aio.h alloca.h assert.h byteswap.h ctype.h dirent.h endian.h err.h errno.h fcntl.h float.h getopt.h grp.h
