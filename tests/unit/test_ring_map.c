@@ -191,7 +191,189 @@ static void test_ring_map_pages_refuses(void)
     close(fd);
 }
 
+/* ---- Devices ---- */
+
+/** What /dev/uioN and sysfs give: both rings in one piece, control areas as large as a page of the guest. */
+static void test_ring_map_device(void)
+{
+    static const uint32_t pages[] = {4096, 16384, 65536};
+
+    for (size_t i = 0; i < HV_TEST_COUNT(pages); i++) {
+        uint32_t page = pages[i], out_bytes = 3 * page, in_bytes = 5 * page;
+        int fd = new_file(2 * page + out_bytes + in_bytes);
+        struct hv_ring_area out, in;
+        uint64_t word;
+
+        CU_ASSERT(!hv_ring_map_device(fd, page, page, out_bytes, in_bytes, &out, &in));
+        CU_ASSERT(out.data_bytes == 2 * page && in.data_bytes == 4 * page);
+        CU_ASSERT(!out.shared && !in.shared);
+        /* tried out, and put back */
+        CU_ASSERT(pread(fd, &word, 8, page + out_bytes - 8) == 8 && !word);
+        CU_ASSERT(pread(fd, &word, 8, page + out_bytes + in_bytes - 8) == 8 && !word);
+        for (uint32_t at = 0; at < out.data_bytes; at += 1021) {
+            out.data[at] = 0x11;
+            CU_ASSERT(out.data[out.data_bytes + at] == 0x11);
+        }
+        CU_ASSERT(!readable(out.data - 1) && !readable(out.data + 2 * (size_t)out.data_bytes));
+        CU_ASSERT(!readable((uint8_t *)in.control - 1));
+        atomic_store(&in.control->write_index, 0x12345678);
+        CU_ASSERT(pread(fd, &word, 4, page + out_bytes) == 4 && (uint32_t)word == 0x12345678);
+        in.data[2 * (size_t)in.data_bytes - 1] = 0x22;
+        CU_ASSERT(pread(fd, &word, 1, page + out_bytes + in_bytes - 1) == 1);
+        CU_ASSERT_EQUAL(word & 0xff, 0x22);
+        hv_ring_unmap(&out);
+        hv_ring_unmap(&in);
+        CU_ASSERT(!out.control && !in.control);
+        close(fd);
+    }
+}
+
+static void test_ring_map_device_refused(void)
+{
+    static const struct {
+        const char *name;
+        uint32_t page, offset, out, in;
+    } rows[] = {
+        {"no data", 4096, 0, 4096, 8192},
+        {"no data in", 4096, 0, 8192, 4096},
+        {"odd page", 4097, 0, 8192, 8192},
+        {"small page", 2048, 0, 8192, 8192},
+        {"part of a page", 65536, 0, 65536 + 4096, 131072},
+        {"offset", 65536, 4096, 131072, 131072},
+        {"too large", 4096, 0, HV_RING_MAX_BYTES + 4096, 8192},
+        {"beyond the file", 4096, 8 * 65536 - 8192, 8192, 8192},
+    };
+    struct hv_ring_area out = {.data_bytes = 7}, in = {.data_bytes = 8};
+    int fd = new_file(8 * 65536);
+
+    for (size_t i = 0; i < HV_TEST_COUNT(rows); i++) {
+        HV_CHECK_ROW(rows[i].name, hv_ring_map_device(fd, rows[i].offset, rows[i].page, rows[i].out,
+                                                      rows[i].in, &out, &in) == -EINVAL);
+        HV_CHECK_ROW(rows[i].name,
+                     hv_ring_map_device_copied(fd, rows[i].offset, rows[i].page, rows[i].out,
+                                               rows[i].in, &out, &in) == -EINVAL);
+    }
+    CU_ASSERT(hv_ring_map_device(-1, 0, 4096, 8192, 8192, &out, &in) == -EBADF);
+    CU_ASSERT(out.data_bytes == 7 && in.data_bytes == 8);
+    close(fd);
+}
+
+/** In place of a packet that a failure leaves out. */
+static uint8_t dummy[4096];
+
+/** Packets of many sizes through a small ring, so that they lie across its end; each is looked at in one piece. */
+static void pump(struct hv_ring_area *tx_area, struct hv_ring_area *rx_area)
+{
+    struct hv_ring_tx tx = {0};
+    struct hv_ring_rx rx = {0};
+
+    CU_ASSERT(!hv_ring_tx_init(&tx, tx_area) && !hv_ring_rx_init(&rx, rx_area));
+    for (uint32_t i = 0; i < 200; i++) {
+        struct hv_packet_desc desc = {
+            .trans_id = i, .type = HV_PACKET_INBAND, .payload_bytes = 8 + i * 8};
+        struct hv_packet_slot slot = {.payload = dummy};
+        struct hv_packet packet = {.payload = dummy};
+        bool same = true;
+
+        CU_ASSERT(!hv_ring_tx_reserve(&tx, &desc, &slot));
+        memset(slot.payload, (int)i, desc.payload_bytes);
+        CU_ASSERT(hv_ring_rx_peek(&rx, &packet) == -EAGAIN); /* not published */
+        (void)hv_ring_tx_publish(&tx);
+        CU_ASSERT(!hv_ring_rx_peek(&rx, &packet) && packet.trans_id == i);
+        for (uint32_t at = 0; at < packet.payload_bytes; at++)
+            same = same && ((const uint8_t *)packet.payload)[at] == (uint8_t)i;
+        CU_ASSERT(same && packet.payload_bytes == desc.payload_bytes);
+        (void)hv_ring_rx_release(&rx);
+    }
+}
+
+static void test_ring_map_copied(void)
+{
+    int fd = new_file(5 * PAGE);
+    struct hv_ring_area out, in, host_out, host_in;
+
+    CU_ASSERT(!hv_ring_map_device(fd, 0, 4096, 2 * PAGE, 3 * PAGE, &host_out, &host_in));
+    CU_ASSERT(!hv_ring_map_device_copied(fd, 0, 4096, 2 * PAGE, 3 * PAGE, &out, &in));
+    CU_ASSERT(out.shared && in.shared && out.data != out.shared);
+    CU_ASSERT(!readable(in.data + 2 * (size_t)in.data_bytes));
+    pump(&out, &host_out);
+    pump(&host_in, &in);
+    hv_ring_unmap(&host_out);
+    hv_ring_unmap(&host_in);
+    hv_ring_unmap(&out);
+    hv_ring_unmap(&in);
+    close(fd);
+}
+
+/** A reader in a copy sees what was there when it looked, not what a peer makes of it afterwards. */
+static void test_ring_map_copied_keeps(void)
+{
+    int fd = new_file(4 * PAGE);
+    struct hv_ring_area out, in, host_out, host_in;
+    struct hv_packet_desc desc = {.type = HV_PACKET_INBAND, .payload_bytes = 8};
+    struct hv_packet_slot slot = {.payload = dummy};
+    struct hv_packet packet = {.payload = dummy};
+    struct hv_ring_tx tx = {0};
+    struct hv_ring_rx rx = {0};
+
+    CU_ASSERT(!hv_ring_map_device(fd, 0, 4096, 2 * PAGE, 2 * PAGE, &host_out, &host_in));
+    CU_ASSERT(!hv_ring_tx_init(&tx, &host_in) && !hv_ring_tx_reserve(&tx, &desc, &slot));
+    memset(slot.payload, 0x11, 8);
+    (void)hv_ring_tx_publish(&tx);
+    /* what is there at the start is copied, too */
+    CU_ASSERT(!hv_ring_map_device_copied(fd, 0, 4096, 2 * PAGE, 2 * PAGE, &out, &in));
+    CU_ASSERT(!hv_ring_rx_init(&rx, &in));
+    memset(slot.payload, 0x22, 8);
+    CU_ASSERT(!hv_ring_rx_peek(&rx, &packet));
+    CU_ASSERT_EQUAL(*(const uint8_t *)packet.payload, 0x11);
+    hv_ring_unmap(&host_out);
+    hv_ring_unmap(&host_in);
+    hv_ring_unmap(&out);
+    hv_ring_unmap(&in);
+    close(fd);
+}
+
+/** After that both ends work on, and nothing of it reaches the file. */
+static void test_ring_detach(void)
+{
+    static const bool copied[] = {false, true};
+
+    for (size_t i = 0; i < HV_TEST_COUNT(copied); i++) {
+        int fd = new_file(4 * PAGE);
+        struct hv_ring_area out, in, host_out, host_in;
+        uint8_t before[4 * 4096], after[4 * 4096];
+        struct hv_ring_tx tx = {0};
+        struct hv_packet_desc desc = {.type = HV_PACKET_INBAND, .payload_bytes = 8};
+        struct hv_packet_slot slot = {.payload = dummy};
+
+        CU_ASSERT(!(copied[i] ? hv_ring_map_device_copied
+                              : hv_ring_map_device)(fd, 0, 4096, 2 * PAGE, 2 * PAGE, &out, &in));
+        CU_ASSERT(!hv_ring_map_device(fd, 0, 4096, 2 * PAGE, 2 * PAGE, &host_out, &host_in));
+        pump(&out, &host_out);
+        CU_ASSERT(!hv_ring_tx_init(&tx, &out));
+        CU_ASSERT(pread(fd, before, sizeof(before), 0) == sizeof(before));
+        CU_ASSERT(!hv_ring_detach(&out) && !hv_ring_detach(&in));
+        CU_ASSERT(!hv_ring_detach(&out)); /* once more is fine */
+        CU_ASSERT(!hv_ring_tx_reserve(&tx, &desc, &slot));
+        memset(slot.payload, 0x5a, 8);
+        (void)hv_ring_tx_publish(&tx);
+        atomic_store(&in.control->interrupt_mask, 9);
+        CU_ASSERT(pread(fd, after, sizeof(after), 0) == sizeof(after));
+        CU_ASSERT(!memcmp(before, after, sizeof(before)));
+        hv_ring_unmap(&out);
+        hv_ring_unmap(&in);
+        hv_ring_unmap(&host_out);
+        hv_ring_unmap(&host_in);
+        close(fd);
+    }
+}
+
 static const struct hv_test_case cases[] = {
+    {"device", test_ring_map_device},
+    {"device refused", test_ring_map_device_refused},
+    {"copied", test_ring_map_copied},
+    {"copied keeps", test_ring_map_copied_keeps},
+    {"detach", test_ring_detach},
     {"pair", test_ring_map_pair},
     {"refuses", test_ring_map_refuses},
     {"scattered", test_ring_map_scattered},

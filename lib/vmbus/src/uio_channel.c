@@ -373,12 +373,17 @@ static void close_link(struct hv_channel *channel, struct hv_uio_link *link)
     close_fd(&link->timer_fd);
 }
 
+void hv_uio_quiet(const struct hv_channel *channel)
+{
+    if (channel->in.control && !hv_channel_status(channel)) /* else there is no host to ask */
+        atomic_store(&channel->in.control->interrupt_mask, 1);
+}
+
 static void close_primary(struct hv_channel *channel, struct hv_uio_link *link)
 {
     if (link->event_fd >= 0) /* closing alone would leave it there as long as a mapping exists */
         (void)epoll_ctl(uio_of(channel)->fd, EPOLL_CTL_DEL, link->event_fd, NULL);
-    if (!channel->offer->rescinded && !hv_channel_status(channel) && channel->in.control)
-        hv_ring_rx_mask(&channel->rx);
+    hv_uio_quiet(channel);
     if (link->device) {
         link->device->primary = NULL;
         hv_uio_end_subs(link->device);

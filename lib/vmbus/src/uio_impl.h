@@ -48,7 +48,7 @@ struct hv_uio_map {
     uint64_t skip; /* what is ours starts so many bytes into the first page */
 };
 
-/** A sub-channel whose rings we have mapped, in use or not. */
+/** A sub-channel whose rings we have mapped (or could not), in use or not. */
 struct hv_uio_sub {
     struct hv_uio_sub *next;
     uint32_t relid;
@@ -155,9 +155,15 @@ int hv_uio_map_monitor(struct hv_channel *channel, struct hv_uio_link *link);
 /** Open /dev/uioN for this channel. */
 int hv_uio_open_device(const struct hv_channel *channel, struct hv_uio_link *link);
 
+/** No interrupts any more; its rings may be mapped and not in use yet. */
+void hv_uio_quiet(const struct hv_channel *channel);
+
 /* ---- uio_sub.c ---- */
 
-/** The kernel has opened a sub-channel: map its rings and mask its interrupts, at once. */
+/**
+ * The kernel has opened a sub-channel: map its rings and mask its interrupts, at once.  -EAGAIN: its file is not there
+ * yet.  After any other failure the sub-channel is known all the same, without rings.
+ */
 int hv_uio_sub_map(struct hv_uio_device *device, uint32_t relid);
 void hv_uio_sub_unmap(struct hv_uio_device *device, struct hv_uio_sub *sub);
 int hv_uio_sub_open(struct hv_channel *channel, struct hv_uio_link *link);

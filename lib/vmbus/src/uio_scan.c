@@ -48,8 +48,8 @@ static void read_sub_monitor(const struct hv_uio *uio, const char *folder, struc
     offer->monitor_id = (uint8_t)id;
 }
 
-/** The kernel has opened it: have it masked before anything else, then tell the bus. */
-static int take_sub(struct hv_uio_device *device, uint32_t relid, uint16_t index)
+/** The kernel has opened it: have it masked before anything else, then tell the bus.  False: not ready yet. */
+static bool take_sub(struct hv_uio_device *device, uint32_t relid, uint16_t index)
 {
     struct hv_uio *uio = device->uio;
     struct hv_offer offer = {
@@ -62,18 +62,16 @@ static int take_sub(struct hv_uio_device *device, uint32_t relid, uint16_t index
     };
     int err = hv_uio_sub_map(device, relid);
 
-    if (err == -ENOENT || err == -ENODEV)
-        return -EAGAIN; /* its file is not there yet */
-    if (err) {
+    if (err == -EAGAIN)
+        return false;
+    if (err) { /* said once: it is known now */
         hv_log(&uio->bus->opts.log, HV_LOG_ERROR, "channel %u: cannot map its rings: %s", relid,
                strerror(-err));
-        return err;
+        return true;
     }
-    device->subs->seen = true;
     read_sub_monitor(uio, device->facts.folder, &offer);
-    if (add_offer(uio, &offer))
-        hv_uio_sub_unmap(device, device->subs);
-    return 0;
+    (void)add_offer(uio, &offer); /* refused, it stays masked and unused */
+    return true;
 }
 
 static bool know_sub(const struct hv_uio_device *device, uint32_t relid)
@@ -106,7 +104,7 @@ static bool scan_sub(void *arg, const char *name)
         scan->unborn++; /* an earlier one of that number, not given back yet */
         return true;
     }
-    if (take_sub(device, (uint32_t)relid, (uint16_t)index) == -EAGAIN)
+    if (!take_sub(device, (uint32_t)relid, (uint16_t)index))
         scan->unborn++;
     return true;
 }

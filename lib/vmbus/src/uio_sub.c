@@ -25,36 +25,47 @@ static struct hv_uio_sub *find_sub(const struct hv_uio_device *device, uint32_t 
     return sub;
 }
 
-int hv_uio_sub_map(struct hv_uio_device *device, uint32_t relid)
+/** Its size is the true one: sub-channels have the default size, which old kernels show for every channel. */
+static int map_sub(const struct hv_uio_device *device, struct hv_uio_sub *sub)
 {
-    struct hv_uio *uio = device->uio;
-    struct hv_uio_sub *sub;
+    const struct hv_uio *uio = device->uio;
     char leaf[HV_UIO_NAME_BYTES], path[PATH_MAX];
     struct stat st;
     int fd, err;
 
-    (void)snprintf(leaf, sizeof(leaf), "channels/%u/ring", relid);
+    (void)snprintf(leaf, sizeof(leaf), "channels/%u/ring", sub->relid);
     err = hv_uio_path(uio, path, sizeof(path), device->facts.folder, leaf);
     if (err)
         return err;
     fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    sub = calloc(1, sizeof(*sub));
-    err = !sub ? -ENOMEM : fstat(fd, &st) ? -errno : 0;
-    if (!err) /* its size is the true one: sub-channels have the default size that old kernels show for all */
+    err = fstat(fd, &st) ? -errno : 0;
+    if (!err)
         err = hv_uio_map_rings(uio, fd, 0, (uint64_t)st.st_size, &sub->out, &sub->in);
     (void)close(fd);
-    if (err) {
-        free(sub);
-        return err;
-    }
-    /* before the host can interrupt: some kernels do not survive an interrupt of a sub-channel */
-    atomic_store(&sub->in.control->interrupt_mask, 1);
+    return err;
+}
+
+int hv_uio_sub_map(struct hv_uio_device *device, uint32_t relid)
+{
+    struct hv_uio_sub *sub = calloc(1, sizeof(*sub));
+    int err;
+
+    if (!sub)
+        return -ENOMEM;
     sub->relid = relid;
+    err = map_sub(device, sub);
+    if (err == -ENOENT || err == -ENODEV) {
+        free(sub);
+        return -EAGAIN;
+    }
+    if (!err) /* before the host can interrupt: some kernels do not survive an interrupt of a sub-channel */
+        atomic_store(&sub->in.control->interrupt_mask, 1);
+    sub->seen = true;
     sub->next = device->subs;
     device->subs = sub;
-    return 0;
+    return err;
 }
 
 void hv_uio_sub_unmap(struct hv_uio_device *device, struct hv_uio_sub *sub)
@@ -74,7 +85,8 @@ int hv_uio_sub_open(struct hv_channel *channel, struct hv_uio_link *link)
     const struct hv_uio *uio = channel->bus->transport;
     const struct hv_offer *offer = channel->offer;
     struct hv_uio_device *device = hv_uio_find_device(uio, &offer->instance_id);
-    struct hv_uio_sub *sub = device ? find_sub(device, offer->relid) : NULL;
+    struct hv_uio_sub *sub =
+        device ? find_sub(device, offer->relid) : NULL; /* offered, so it has rings */
     int err;
 
     if (!sub)
@@ -116,8 +128,8 @@ void hv_uio_sub_close(struct hv_channel *channel, struct hv_uio_link *link)
     link->sub->taken = false;
     if (!device->primary || channel->offer->rescinded)
         hv_uio_sub_unmap(device, link->sub);
-    else if (!hv_channel_status(channel))
-        hv_ring_rx_mask(&channel->rx);
+    else
+        hv_uio_quiet(channel);
 }
 
 /** They end with their primary; owners that still run find out as if the host had taken them away. */

@@ -211,8 +211,8 @@ int hv_uio_read_facts(const struct hv_uio *uio, const char *folder, struct hv_ui
         err = read_monitor(uio, &facts);
     if (!err)
         err = read_uio(uio, &facts);
-    if (err)
-        return err;
+    if (err || !relid)
+        return err ? err : -EPROTO;
     facts.relid = (uint32_t)relid;
     *ret_facts = facts;
     return 0;
