@@ -36,7 +36,7 @@ struct rig_packet {
     uint64_t id;
     uint16_t type, flags;
     uint32_t ext_bytes, payload_bytes;
-    uint8_t ext[4096];
+    _Alignas(8) uint8_t ext[4096];
     uint8_t payload[64];
 };
 
