@@ -104,10 +104,14 @@ def sources(etc, release):
 
 
 class Apt:
-    """apt with every file of its own below one folder: the machine's lists and packages are not touched."""
+    """apt with every file of its own below one folder: the machine's lists and packages are not touched.
 
-    def __init__(self, home):
+    It inherits the lock: a run that is killed leaves it held until its apt has ended, too.
+    """
+
+    def __init__(self, home, lock):
         self.home = home
+        self.lock = lock
         for name in ("parts", "lists/partial", "cache/archives/partial", "empty"):
             os.makedirs(os.path.join(home, name), exist_ok=True)
         lines, stanzas = sources("/etc/apt", codename())
@@ -129,12 +133,14 @@ class Apt:
         with open(os.path.join(self.home, name), "w", encoding="utf-8") as file:
             file.write(text)
 
-    def run(self, tool, *words):
-        run = subprocess.run([tool, *self.options, *words], capture_output=True, text=True, check=False, cwd=self.home,
-                             stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"})
+    def run(self, tool, *words, cwd=None):
+        run = subprocess.run([tool, *self.options, *words], capture_output=True, text=True, check=False, cwd=cwd or self.home,
+                             stdin=subprocess.DEVNULL, pass_fds=[self.lock],
+                             env={**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"})
         if run.returncode:
+            what = next(word for word in words if not word.startswith("-"))
             said = (run.stderr or run.stdout).strip().splitlines()[-3:]
-            raise Unavailable(f"{tool} {words[0]} failed: {' '.join(said)}")
+            raise Unavailable(f"{tool} {what} failed: {' '.join(said)}")
         return run.stdout
 
     def newest_kernel(self):
@@ -208,11 +214,11 @@ def _locked(path, how):
         yield file
 
 
-def _fetch(home):
+def _fetch(home, lock):
     """Look up, download, unpack; the name of the tree.  Under the lock."""
     if shutil.disk_usage(home).free < NEED_BYTES:
         raise Unavailable(f"{home} has less than {NEED_BYTES >> 30} GiB free")
-    apt = Apt(os.path.join(home, "apt"))
+    apt = Apt(os.path.join(home, "apt"), lock)
     say("looking up the newest kernel 6.12 and QEMU")
     apt.run("apt-get", "-oAPT::Update::Error-Mode=any", "update")
     apt.check_qemu()
@@ -230,8 +236,7 @@ def _fetch(home):
     shutil.rmtree(part, ignore_errors=True)
     try:
         # "download" puts it into the current folder, under its final name while it is incomplete: so not in archives.
-        subprocess.run(["apt-get", *apt.options, "download", kernel], check=True, cwd=_fresh(apt.home, "kernel"),
-                       stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        apt.run("apt-get", "download", kernel, cwd=_fresh(apt.home, "kernel"))
         for name in os.listdir(os.path.join(apt.home, "kernel")):
             os.replace(os.path.join(apt.home, "kernel", name), os.path.join(archives, name))
         _unpack(archives, part)
@@ -295,12 +300,12 @@ def base():
         os.makedirs(home, exist_ok=True)
     except OSError as error:
         raise Unavailable(f"cannot make {home}: {error.strerror}") from error
-    with _locked(os.path.join(home, "lock"), fcntl.LOCK_EX):
+    with _locked(os.path.join(home, "lock"), fcntl.LOCK_EX) as lock:
         current = _current(home)
         name = current and current["base"]
         if not current or time.time() - current["looked"] > KEEP_DAYS * 86400:
             try:
-                name = _fetch(home)
+                name = _fetch(home, lock.fileno())
                 _remember(home, name)
             except Unavailable as error:
                 if not current:

@@ -22,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -79,8 +80,9 @@ def wish(script):
 class Outcome:
     """What a guest left: its console, and a folder with its files."""
 
-    def __init__(self, folder, console, code):
-        self.folder, self.console, self.code = folder, console, code
+    def __init__(self, folder, console, end):
+        self.folder, self.console = folder, console
+        self.end = end  # how the machine ended, where it did not power off by itself
         self.results = {}  # name -> (verdict, seconds, reason)
         for line in self.read("results").splitlines():
             verdict, name, seconds, reason = (line + " ").split(" ", 3)
@@ -123,7 +125,7 @@ class Case(unittest.TestCase):
     # -- what tests call
 
     def boot(self, script, programs=(), tools=(), modules=(), files=None, settings=None, memory=512, cpus=1,
-             cpu=None, allow=None):
+             cpu=None, allow=None, limit=LIMIT):
         """Boot a guest, run tests/vm/SCRIPT in it, report its tests; the Outcome.
 
         programs  ours, of build/bin or build/tests, or by absolute path
@@ -133,15 +135,16 @@ class Case(unittest.TestCase):
         settings  {name: value}: shell variables of the script
         memory    MiB; the files of the guest live in it, too
         allow     complaints of the kernel with this expression are expected
+        limit     seconds until the guest is ended
         """
         text = self._script(script)
         initrd = self._image("guest", text, programs, tools, modules, files, settings)
-        outcome = self._run("guest", initrd, memory, cpus, cpu)
+        outcome = self._run("guest", initrd, memory, cpus, cpu, limit)
         self._report(outcome, text, outcome.console, allow)
         return outcome
 
     def nested(self, script, programs=(), tools=(), modules=(), files=None, settings=None, memory=512, cpus=1,
-               devices=("vmbus-bridge", f"hv-balloon,instanceid={BALLOON}"), allow=None):
+               devices=("vmbus-bridge", f"hv-balloon,instanceid={BALLOON}"), allow=None, limit=LIMIT):
         """As boot(), but in a guest of QEMU's VMBus host, which has these devices.  modules: hv_vmbus and so on.
 
         The script may append QMP commands to /out/monitor; what QEMU says appears in /out/monitor.said.
@@ -158,8 +161,8 @@ class Case(unittest.TestCase):
         outer = self._image("outer", self._script("outer.sh"), (), ("qemu-system-x86_64", *FIRMWARE), ("kvm-amd",),
                             {"/hv/kernel": self.base.kernel, "/hv/inner": inner},
                             {"HV_ONLY": "", "INNER": " ".join(shlex.quote(str(word)) for word in command)})
-        both = self._run("outer", outer, memory + 1024, max(cpus, 2), "EPYC,+svm,+npt", kvm=False)
-        inner_out = Outcome(both.path("inner/out"), both.read("inner/console"), both.code)
+        both = self._run("outer", outer, memory + 1024, max(cpus, 2), "EPYC,+svm,+npt", limit, kvm=False)
+        inner_out = Outcome(both.path("inner/out"), both.read("inner/console"), both.end)
         if not inner_out.console:
             self.fail(f"the inner guest never spoke; the outer one said:\n{self._tail(both.console)}")
         self._report(inner_out, text, inner_out.console + both.console, allow)
@@ -195,7 +198,7 @@ class Case(unittest.TestCase):
         return ["-fsdev", f"local,id=out,path={path},security_model=none",
                 "-device", "virtio-9p-pci,fsdev=out,mount_tag=out"]
 
-    def _run(self, name, initrd, memory, cpus, cpu, kvm=None):
+    def _run(self, name, initrd, memory, cpus, cpu, limit, kvm=None):
         if free_mib() < memory + SPARE_MIB:
             self.skipTest(f"a guest of {memory} MiB needs more memory than the {free_mib()} MiB that are free")
         out = os.path.join(self.folder, "out")
@@ -204,24 +207,24 @@ class Case(unittest.TestCase):
             kvm = kvm_usable()
         accel = ["-accel", "kvm", "-cpu", "host"] if kvm else ["-accel", "tcg,thread=multi", "-cpu", cpu or "max"]
         share = self.base.path + "/usr/share"
+        start = time.monotonic()
         program = harness.Program(
-            *self.base.command("qemu-system-x86_64"), "-L", f"{share}/qemu", "-L", f"{share}/seabios", *QUIET, "-monitor", "none",
-            *accel, "-smp", cpus, "-m", memory, "-serial", "stdio", "-kernel", self.base.kernel, "-initrd", initrd,
-            "-append", "console=ttyS0 panic=-1 quiet", *self._share(out))
+            *self.base.command("qemu-system-x86_64"), "-L", f"{share}/qemu", "-L", f"{share}/seabios", *QUIET,
+            "-monitor", "none", *accel, "-smp", cpus, "-m", memory, "-serial", "stdio", "-kernel", self.base.kernel,
+            "-initrd", initrd, "-append", "console=ttyS0 panic=-1 quiet", *self._share(out))
         atexit.register(_end, program)
         try:
-            code = program.wait(LIMIT)
+            end = f"exit code {code}" if (code := program.wait(limit)) else ""
         except AssertionError:
-            code = None
+            end = f"it had to be ended at the limit of {limit:g} s"
         finally:
             _end(program)
             console = program.output().replace("\r", "")
             with open(os.path.join(self.folder, f"{name}.console"), "w", encoding="utf-8") as file:
                 file.write(console + "\n")
-        outcome = Outcome(out, console, code)
+        outcome = Outcome(out, console, end)
         print(f"{self.name}: {'KVM' if kvm else 'emulated'}, {cpus} processors, user space after "
-              f"{outcome.times.get('up', 'never:')} s, ended after {outcome.times.get('down', 'the limit of ' + str(LIMIT))} s",
-              flush=True)
+              f"{outcome.times.get('up', 'never:')} s, result after {time.monotonic() - start:.1f} s {end}", flush=True)
         return outcome
 
     def _report(self, outcome, script, console, allow):
@@ -232,12 +235,14 @@ class Case(unittest.TestCase):
             verdict, seconds, reason = outcome.results.get(name, ("nothing", 0, ""))
             with self.subTest(name.removeprefix("test_")):
                 print(f"  {verdict:7} {name.removeprefix('test_')} {seconds} s {reason}", flush=True)
-                if verdict == "skip":
-                    self.skipTest(reason)
+                if verdict == "skip":  # of one part; skipTest() would be taken for the whole
+                    print(f"skipped: {name.removeprefix('test_')}: {reason}", flush=True)
                 elif verdict == "nothing":
                     self.fail(f"the guest did not come to it; its last words:\n{self._tail(console)}")
                 elif verdict != "pass":
                     self.fail(f"in the guest:\n{outcome.said(name)}")
+        with self.subTest("end"):
+            self.assertFalse(outcome.end, f"{outcome.end}; its last words:\n{self._tail(console)}")
         with self.subTest("kernel"):
             seen = set((outcome.read("dmesg") + "\n" + console).splitlines())
             bad = [line for line in seen if COMPLAINT.search(line) and not (allow and re.search(allow, line))]
