@@ -38,6 +38,7 @@ struct loop_guest_opts {
     void *arg;
     uint16_t sub_channels; /* offered; those beyond `openable` fail to open */
     uint16_t openable;
+    bool lonely;         /* sub-channels must not be asked for */
     uint32_t max_bytes;  /* of a packet; 0 = as in a ring of 128 KiB */
     uint32_t room_bytes; /* ring space between two publishes; 0 = plenty */
 };

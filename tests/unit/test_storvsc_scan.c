@@ -21,6 +21,8 @@ struct odd_host {
     enum { REFUSE, WRONG_OPERATION, SHORT, SILENT, NO_ID } how;
     unsigned versions; /* queries seen */
     uint16_t asked[8];
+    bool lonely;
+    unsigned sub_requests; /* for sub-channels, seen */
 };
 
 static void odd_sent(void *arg, struct loop_guest *loop, const struct loop_packet *p)
@@ -32,6 +34,7 @@ static void odd_sent(void *arg, struct loop_guest *loop, const struct loop_packe
 
     if (p->vstor.hdr.operation == HV_VSTOR_QUERY_PROTOCOL_VERSION && h->versions < 8)
         h->asked[h->versions++] = p->vstor.version.version;
+    h->sub_requests += p->vstor.hdr.operation == HV_VSTOR_CREATE_SUB_CHANNELS;
     loop_disk_answer(&h->disk, p, &reply);
     if (p->vstor.hdr.operation == h->operation) {
         switch (h->how) {
@@ -56,7 +59,8 @@ static void odd_sent(void *arg, struct loop_guest *loop, const struct loop_packe
 
 static int open_odd(struct odd_host *h, uint16_t channels, uint16_t *ret_queues)
 {
-    struct loop_guest_opts go = {.sent = odd_sent, .arg = h, .sub_channels = 3, .openable = 3};
+    struct loop_guest_opts go = {
+        .sent = odd_sent, .arg = h, .sub_channels = 3, .openable = 3, .lonely = h->lonely};
     struct hv_storvsc_opts so = HV_STORVSC_OPTS_INIT;
     struct loop_guest *loop;
     struct hv_storvsc *s = NULL;
@@ -141,7 +145,7 @@ static void test_subchannels(void)
 
         h.how = rows[i].how;
         HV_CHECK_ROW(rows[i].name, open_odd(&h, 4, &queues) == 0);
-        HV_CHECK_ROW(rows[i].name, queues == rows[i].want);
+        HV_CHECK_ROW(rows[i].name, queues == rows[i].want && h.sub_requests == 1);
     }
     /* One of three fails to open. */
     disk.max_sub_channels = 3;
@@ -159,6 +163,17 @@ static void test_subchannels(void)
     CU_ASSERT_EQUAL(f.error, 0);
     CU_ASSERT_EQUAL(hv_storvsc_queue_count(f.storvsc), 1);
     fixture_stop(&f);
+}
+
+/** Where a sub-channel on its way does harm, none is asked for. */
+static void test_no_subchannels(void)
+{
+    struct odd_host h = {.lonely = true};
+    uint16_t queues = 0;
+
+    CU_ASSERT_EQUAL(open_odd(&h, 4, &queues), 0);
+    CU_ASSERT_EQUAL(queues, 1);
+    CU_ASSERT_EQUAL(h.sub_requests, 0);
 }
 
 static void test_useless_limit(void)
@@ -469,6 +484,7 @@ int main(int argc, char **argv)
         {"handshake", test_handshake},
         {"versions asked for", test_versions_asked},
         {"sub-channels", test_subchannels},
+        {"no sub-channels", test_no_subchannels},
         {"useless limit", test_useless_limit},
         {"a LUN", test_lun},
         {"quirks", test_quirks},

@@ -236,6 +236,10 @@ int hv_storvsc_open_subchannels(struct hv_storvsc *s)
 
     if (!count)
         return 0;
+    if (!hv_channel_may_grow(s->queues[0]->channel)) {
+        hv_log(&s->opts.log, HV_LOG_INFO, "no sub-channels on a channel without monitor");
+        return 0;
+    }
     packet.sub_channel_count = (uint16_t)count;
     rc = ask(s, &packet, &reply);
     if (rc && rc != -ETIMEDOUT)
