@@ -36,6 +36,7 @@ ONLY = {"lib/base": {"lib/wire": ("hv/log_hook.h",)}}
 # Libraries that a part may use besides the C library and the kernel's headers.
 FOREIGN = {
     "host/storvsp": ("libaio.h",),
+    "host/netvsp": ("pcap/",),
     "apps/hv-host": ("json-c/", "systemd/"),
     "apps/hvnet-pmd": ("rte_", "ethdev_driver.h", "bus_vdev_driver.h", "bus_vmbus_driver.h", "json-c/"),
     "apps/hvblk-daemon": ("json-c/", "liburing.h", "systemd/"),

@@ -47,7 +47,7 @@ bool hv_frame_is_sound(const struct hv_frame *frame)
 {
     size_t bytes = 0;
 
-    if (!frame->iov_count || frame->iov_count > HV_FRAME_IOV_MAX)
+    if (!frame->iov_count || frame->iov_count > HV_FRAME_PIECES_MAX)
         return false;
     for (uint32_t i = 0; i < frame->iov_count; i++) {
         if (frame->iov[i].iov_len > HV_FRAME_BYTES_MAX - bytes)

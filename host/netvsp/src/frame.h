@@ -7,6 +7,9 @@
 
 #include <string.h>
 
+/** Once headers are in memory of their own, and a tag is inserted. */
+#define HV_FRAME_PIECES_MAX (HV_FRAME_IOV_MAX + 2u)
+
 /** Copy [offset, offset + bytes) of the frame; less when it ends before.  Returns how much. */
 size_t hv_frame_copy(const struct hv_frame *frame, size_t offset, void *to, size_t bytes);
 

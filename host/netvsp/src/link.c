@@ -13,10 +13,7 @@
 #define QUEUES_MAX 64u
 
 static const struct hv_link_ops *const kinds[] = {
-    &hv_link_loop,
-    &hv_link_pair,
-    &hv_link_sink,
-    &hv_link_source,
+    &hv_link_loop, &hv_link_pair, &hv_link_pcap, &hv_link_sink, &hv_link_source, &hv_link_tap,
 };
 
 int hv_link_fail(char why[HV_NETVSP_WHY_BYTES], int err, const char *format, ...)

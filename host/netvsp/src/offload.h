@@ -31,9 +31,10 @@ struct hv_offload_headers {
     uint32_t end;            /* behind the last byte of the IP packet; padding follows */
 };
 
+/** HV_FRAME_TCP and _UDP together with _L4_OK are finished. */
 static inline bool hv_offload_is_needed(const struct hv_frame *frame)
 {
-    return frame->flags & HV_FRAME_WORK;
+    return (frame->flags & HV_FRAME_WORK) && !(frame->flags & HV_FRAME_L4_OK);
 }
 
 /** 0, or -EINVAL: flags and headers contradict each other, or the frame. */

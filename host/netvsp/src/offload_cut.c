@@ -14,7 +14,7 @@
 #include "offload_impl.h"
 
 /* A frame always fits: its headers and all of its pieces. */
-#define IOV_POOL (HV_OFFLOAD_BATCH * 4u + HV_FRAME_IOV_MAX + 1u)
+#define IOV_POOL (HV_OFFLOAD_BATCH * 4u + HV_FRAME_PIECES_MAX + 1u)
 
 #define TCP_FIN 0x01u
 #define TCP_PSH 0x08u
@@ -103,7 +103,7 @@ static void checksum_l4(struct hv_offload_headers *h, const struct iovec *iov, u
     while (whole < count && iov[whole].iov_len <= left)
         left -= (uint32_t)iov[whole++].iov_len;
     if (left && whole < count) { /* padding begins inside a piece */
-        struct iovec part[HV_FRAME_IOV_MAX];
+        struct iovec part[HV_FRAME_PIECES_MAX];
 
         memcpy(part, iov, (whole + 1) * sizeof(*iov));
         part[whole].iov_len = left;
