@@ -14,6 +14,7 @@ struct hv_ndis_header {
     uint8_t revision;
     uint16_t size_bytes;
 };
+#define HV_NDIS_OBJECT_DEFAULT        0x80u
 #define HV_NDIS_OBJECT_OFFLOAD_CAPS   0xa7u
 #define HV_NDIS_OBJECT_OFFLOAD_PARAMS 0x80u
 #define HV_NDIS_OBJECT_RSS_CAPS       0x88u
@@ -112,19 +113,37 @@ struct hv_ndis_rss_params {
 _Static_assert(sizeof(struct hv_ndis_rss_params) == 40, "RSS parameters");
 _Static_assert(offsetof(struct hv_ndis_rss_params, table_offset) == 16, "table offset");
 _Static_assert(offsetof(struct hv_ndis_rss_params, key_offset) == 24, "key offset");
-#define HV_NDIS_RSS_TABLE_MAX       128u
-#define HV_NDIS_RSS_KEY_BYTES       40u
-#define HV_NDIS_RSS_HASH_UNCHANGED  0x02u
-#define HV_NDIS_RSS_TABLE_UNCHANGED 0x04u
-#define HV_NDIS_RSS_KEY_UNCHANGED   0x08u
-#define HV_NDIS_RSS_DISABLE         0x10u
-#define HV_NDIS_HASH_TOEPLITZ       0x00001u
-#define HV_NDIS_HASH_IPV4           0x00100u
-#define HV_NDIS_HASH_TCP4           0x00200u
-#define HV_NDIS_HASH_IPV6           0x00400u
-#define HV_NDIS_HASH_TCP6           0x01000u
-#define HV_NDIS_HASH_UDP4           0x04000u
-#define HV_NDIS_HASH_UDP6           0x08000u
+#define HV_NDIS_RSS_PARAMS_BYTES_REV1 28u
+#define HV_NDIS_RSS_TABLE_MAX         128u
+#define HV_NDIS_RSS_KEY_BYTES         40u
+#define HV_NDIS_RSS_HASH_UNCHANGED    0x02u
+#define HV_NDIS_RSS_TABLE_UNCHANGED   0x04u
+#define HV_NDIS_RSS_KEY_UNCHANGED     0x08u
+#define HV_NDIS_RSS_DISABLE           0x10u
+#define HV_NDIS_HASH_TOEPLITZ         0x00001u
+#define HV_NDIS_HASH_IPV4             0x00100u
+#define HV_NDIS_HASH_TCP4             0x00200u
+#define HV_NDIS_HASH_IPV6             0x00400u
+#define HV_NDIS_HASH_TCP6             0x01000u
+#define HV_NDIS_HASH_UDP4             0x04000u
+#define HV_NDIS_HASH_UDP6             0x08000u
+
+/** HV_OID_LINK_STATE. */
+struct hv_ndis_link_state {
+    struct hv_ndis_header hdr; /* default object, revision 1, size 40 */
+    uint32_t connect;          /* HV_NDIS_MEDIA_* */
+    uint32_t duplex;           /* HV_NDIS_DUPLEX_FULL */
+    uint32_t pad;
+    uint64_t xmit_bits_per_second;
+    uint64_t receive_bits_per_second;
+    uint32_t pause_functions;
+    uint32_t auto_negotiation;
+};
+_Static_assert(sizeof(struct hv_ndis_link_state) == 40, "link state");
+_Static_assert(offsetof(struct hv_ndis_link_state, xmit_bits_per_second) == 16, "link speeds");
+#define HV_NDIS_MEDIA_CONNECTED    1u
+#define HV_NDIS_MEDIA_DISCONNECTED 2u
+#define HV_NDIS_DUPLEX_FULL        2u
 
 /** HV_OID_CONFIG_PARAMETER ("NetworkAddress"); offsets from the structure's start. */
 struct hv_ndis_config_parameter {

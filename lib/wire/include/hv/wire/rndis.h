@@ -172,26 +172,54 @@ _Static_assert(sizeof(struct hv_rndis_ppi) == 12, "PPI header");
 
 /* ---- OIDs ---- */
 
-#define HV_OID_SUPPORTED_LIST     0x00010101u
-#define HV_OID_MAX_FRAME_SIZE     0x00010106u
-#define HV_OID_LINK_SPEED         0x00010107u /* 100 bit/s */
-#define HV_OID_VENDOR_ID          0x0001010cu
-#define HV_OID_VENDOR_TEXT        0x0001010du
-#define HV_OID_PACKET_FILTER      0x0001010eu
-#define HV_OID_MAX_TOTAL_SIZE     0x00010111u
-#define HV_OID_MEDIA_CONNECT      0x00010114u /* 0 connected, 1 not */
-#define HV_OID_RSS_CAPABILITIES   0x00010203u
-#define HV_OID_RSS_PARAMETERS     0x00010204u
-#define HV_OID_CONFIG_PARAMETER   0x0001021bu
-#define HV_OID_TX_OK              0x00020101u
-#define HV_OID_RX_OK              0x00020102u
-#define HV_OID_PERMANENT_MAC      0x01010101u
-#define HV_OID_CURRENT_MAC        0x01010102u
-#define HV_OID_MULTICAST_LIST     0x01010103u
-#define HV_OID_MULTICAST_MAX      0x01010104u
-#define HV_OID_OFFLOAD_CONFIG     0xfc01020bu
-#define HV_OID_OFFLOAD_PARAMETERS 0xfc01020cu
-#define HV_OID_OFFLOAD_CAPS       0xfc01020du
+#define HV_OID_SUPPORTED_LIST        0x00010101u
+#define HV_OID_HARDWARE_STATUS       0x00010102u
+#define HV_OID_MEDIA_SUPPORTED       0x00010103u
+#define HV_OID_MEDIA_IN_USE          0x00010104u
+#define HV_OID_MAX_LOOKAHEAD         0x00010105u
+#define HV_OID_MAX_FRAME_SIZE        0x00010106u
+#define HV_OID_LINK_SPEED            0x00010107u /* 100 bit/s */
+#define HV_OID_TRANSMIT_SPACE        0x00010108u
+#define HV_OID_RECEIVE_SPACE         0x00010109u
+#define HV_OID_TRANSMIT_BLOCK        0x0001010au
+#define HV_OID_RECEIVE_BLOCK         0x0001010bu
+#define HV_OID_VENDOR_ID             0x0001010cu
+#define HV_OID_VENDOR_TEXT           0x0001010du
+#define HV_OID_PACKET_FILTER         0x0001010eu
+#define HV_OID_CURRENT_LOOKAHEAD     0x0001010fu
+#define HV_OID_DRIVER_VERSION        0x00010110u /* u16 */
+#define HV_OID_MAX_TOTAL_SIZE        0x00010111u
+#define HV_OID_PROTOCOL_OPTIONS      0x00010112u /* set */
+#define HV_OID_MAC_OPTIONS           0x00010113u
+#define HV_OID_MEDIA_CONNECT         0x00010114u /* 0 connected, 1 not */
+#define HV_OID_MAX_SEND_PACKETS      0x00010115u
+#define HV_OID_VENDOR_DRIVER_VERSION 0x00010116u
+#define HV_OID_NETWORK_ADDRESSES     0x00010118u /* set */
+#define HV_OID_RSS_CAPABILITIES      0x00010203u
+#define HV_OID_RSS_PARAMETERS        0x00010204u /* set */
+#define HV_OID_MAX_LINK_SPEED        0x00010206u /* two u64 */
+#define HV_OID_LINK_STATE            0x00010207u
+#define HV_OID_LINK_PARAMETERS       0x00010208u /* set */
+#define HV_OID_INTERRUPT_MODERATION  0x00010209u
+#define HV_OID_MACHINE_NAME          0x0001021au /* set */
+#define HV_OID_CONFIG_PARAMETER      0x0001021bu /* set */
+#define HV_OID_VLAN_ID               0x0001021cu
+#define HV_OID_TX_OK                 0x00020101u
+#define HV_OID_RX_OK                 0x00020102u
+#define HV_OID_TX_ERROR              0x00020103u
+#define HV_OID_RX_ERROR              0x00020104u
+#define HV_OID_RX_NO_BUFFER          0x00020105u
+#define HV_OID_PERMANENT_MAC         0x01010101u
+#define HV_OID_CURRENT_MAC           0x01010102u
+#define HV_OID_MULTICAST_LIST        0x01010103u
+#define HV_OID_MULTICAST_MAX         0x01010104u
+#define HV_OID_OFFLOAD_ENCAPSULATION 0x0101010au /* set */
+#define HV_OID_ALIGNMENT_ERRORS      0x01020101u
+#define HV_OID_ONE_COLLISION         0x01020102u
+#define HV_OID_MORE_COLLISIONS       0x01020103u
+#define HV_OID_OFFLOAD_CONFIG        0xfc01020bu
+#define HV_OID_OFFLOAD_PARAMETERS    0xfc01020cu /* set */
+#define HV_OID_OFFLOAD_CAPS          0xfc01020du
 
 #define HV_FILTER_DIRECTED    0x01u
 #define HV_FILTER_MULTICAST   0x02u
