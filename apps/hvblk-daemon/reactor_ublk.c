@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "log.h"
 #include "ublk_queue.h"
@@ -19,6 +21,7 @@
 
 struct reactor_ublk {
     struct io_uring ring;
+    int event_fd;
     struct ublk_queue *queues[UBLK_RING_QUEUES];
     uint32_t place_count; /* used ones are below */
     uint32_t starved;     /* requests that wait for memory, of all queues */
@@ -139,6 +142,9 @@ static bool begin(struct ublk_queue *queue, uint16_t tag)
     if (lun->identity == queue->opts.identity)
         ret = ublk_decode(&desc, lun, queue->opts.max_io_bytes, &request);
     if (ret) {
+        log_line(HV_LOG_DEBUG, "ublk: queue %u tag %u: request 0x%x at %llu, %u sectors: %s",
+                 queue->opts.index, tag, desc.op_flags, (unsigned long long)desc.start_sector,
+                 desc.sectors, strerror(-ret));
         commit(queue, tag, ret);
         return true;
     }
@@ -305,6 +311,26 @@ bool reactor_ublk_waiting(const struct reactor *reactor)
 
 /* ---- Queues come and go ---- */
 
+/**
+ * What wakes a reactor that sleeps in epoll.  The descriptor of the ring does not: with DEFER_TASKRUN it becomes readable
+ * only when somebody enters the kernel.  Edge-triggered, so that the count need not be read.
+ */
+static int watch_ring(struct reactor *reactor, struct reactor_ublk *ublk)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = &reactor->ublk};
+    int ret;
+
+    ublk->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (ublk->event_fd < 0)
+        return -errno;
+    ret = io_uring_register_eventfd(&ublk->ring, ublk->event_fd);
+    if (!ret && epoll_ctl(reactor->epoll, EPOLL_CTL_ADD, ublk->event_fd, &event))
+        ret = -errno;
+    if (ret)
+        (void)close(ublk->event_fd);
+    return ret;
+}
+
 /** By the thread that will use it: the kernel wants that for DEFER_TASKRUN. */
 static int open_ring(struct reactor *reactor)
 {
@@ -313,7 +339,6 @@ static int open_ring(struct reactor *reactor)
                                               IORING_SETUP_TASKRUN_FLAG,
                                      .cq_entries = RING_CQ_SIZE};
     struct reactor_ublk *ublk = calloc(1, sizeof(*ublk));
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &reactor->ublk};
     int ret;
 
     if (!ublk)
@@ -323,8 +348,8 @@ static int open_ring(struct reactor *reactor)
         free(ublk);
         return ret;
     }
-    if (epoll_ctl(reactor->epoll, EPOLL_CTL_ADD, ublk->ring.ring_fd, &event)) {
-        ret = -errno;
+    ret = watch_ring(reactor, ublk);
+    if (ret) {
         io_uring_queue_exit(&ublk->ring);
         free(ublk);
         return ret;
@@ -425,6 +450,7 @@ void reactor_ublk_close(struct reactor *reactor)
     if (!reactor->ublk)
         return;
     io_uring_queue_exit(&reactor->ublk->ring);
+    (void)close(reactor->ublk->event_fd);
     free(reactor->ublk);
     reactor->ublk = NULL;
 }

@@ -79,6 +79,42 @@ static struct json_object *channels(const struct daemon *daemon)
     return list;
 }
 
+static void add_text(struct json_object *object, const char *key, const char *value)
+{
+    (void)json_object_object_add(object, key, json_object_new_string(value));
+}
+
+/** Block devices. */
+static struct json_object *devices(const struct daemon *daemon)
+{
+    struct json_object *list = json_object_new_array();
+    struct ublk_status status[UBLK_DEVICES_MAX];
+    unsigned count = ublk_status(daemon->ublk, status, UBLK_DEVICES_MAX);
+
+    for (unsigned i = 0; i < count; i++) {
+        struct json_object *one = json_object_new_object();
+        char path[32];
+
+        (void)snprintf(path, sizeof(path), "/dev/ublkb%" PRIu32, status[i].id);
+        add_text(one, "device", path);
+        add_u64(one, "id", status[i].id);
+        add_text(one, "lun", status[i].lun);
+        add_text(one, "state", status[i].state);
+        add_text(one, "recovery", status[i].recovery);
+        add_text(one, "copy", status[i].copy);
+        (void)json_object_object_add(one, "unprivileged",
+                                     json_object_new_boolean(status[i].unprivileged));
+        add_u64(one, "bytes", status[i].bytes);
+        add_u64(one, "queues", status[i].queues);
+        add_u64(one, "depth", status[i].depth);
+        add_u64(one, "max_io_bytes", status[i].max_io_bytes);
+        add_u64(one, "requests", status[i].requests);
+        add_u64(one, "errors", status[i].errors);
+        (void)json_object_array_add(list, one);
+    }
+    return list;
+}
+
 struct json_object *report_stats(const struct daemon *daemon)
 {
     struct json_object *object = json_object_new_object();
@@ -110,6 +146,7 @@ struct json_object *report_stats(const struct daemon *daemon)
     add_u64(object, "cpu_us", cpu_us());
     add_u64(object, "resident_bytes", resident_bytes());
     (void)json_object_object_add(object, "channels", channels(daemon));
+    (void)json_object_object_add(object, "block_devices", devices(daemon));
     return object;
 }
 
@@ -159,6 +196,7 @@ struct json_object *report_status(const struct daemon *daemon)
     for (unsigned i = 0; i < daemon->listener_count; i++)
         (void)json_object_array_add(exports, json_object_new_string(daemon->listeners[i].uri));
     (void)json_object_object_add(object, "exports", exports);
+    (void)json_object_object_add(object, "block_devices", devices(daemon));
     (void)json_object_object_add(object, "luns", report_luns(daemon));
     (void)snprintf(text, sizeof(text), "%u.%u", version >> 8, version & 0xffu);
     (void)json_object_object_add(object, "storage_protocol", json_object_new_string(text));
@@ -203,6 +241,30 @@ static void metric_commands(struct text *text, const char *name, const char *hel
         if (i != NBD_CMD_DISC)
             put(text, "hvblk_%s{command=\"%s\"} %" PRIu64 "\n", name, stats_command_name(i),
                 counts[i]);
+}
+
+static void metric_devices(struct text *text, const struct daemon *daemon)
+{
+    struct ublk_status status[UBLK_DEVICES_MAX];
+    unsigned count = ublk_status(daemon->ublk, status, UBLK_DEVICES_MAX);
+
+    if (!count)
+        return;
+    put(text, "# HELP hvblk_block_device_up 1 while the block device is served\n"
+              "# TYPE hvblk_block_device_up gauge\n");
+    for (unsigned i = 0; i < count; i++)
+        put(text, "hvblk_block_device_up{device=\"ublkb%" PRIu32 "\",lun=\"%s\"} %d\n",
+            status[i].id, status[i].lun, status[i].live);
+    put(text, "# HELP hvblk_block_device_requests_total Requests of the kernel answered\n"
+              "# TYPE hvblk_block_device_requests_total counter\n");
+    for (unsigned i = 0; i < count; i++)
+        put(text, "hvblk_block_device_requests_total{device=\"ublkb%" PRIu32 "\"} %" PRIu64 "\n",
+            status[i].id, status[i].requests);
+    put(text, "# HELP hvblk_block_device_errors_total ... with an error\n"
+              "# TYPE hvblk_block_device_errors_total counter\n");
+    for (unsigned i = 0; i < count; i++)
+        put(text, "hvblk_block_device_errors_total{device=\"ublkb%" PRIu32 "\"} %" PRIu64 "\n",
+            status[i].id, status[i].errors);
 }
 
 static void metric_latency(struct text *text, const struct stats_sum *sum)
@@ -251,6 +313,7 @@ size_t report_metrics(const struct daemon *daemon, char *buffer, size_t bytes)
         "# HELP hvblk_cpu_seconds_total CPU time of the process\n"
         "# TYPE hvblk_cpu_seconds_total counter\nhvblk_cpu_seconds_total %.6f\n",
         (double)cpu_us() / 1e6);
+    metric_devices(&text, daemon);
     metric_latency(&text, &sum);
     return text.used;
 }

@@ -17,6 +17,7 @@
 #define OPEN_NS    UINT64_C(10000000000) /* udev looks at the node and gives it to its user */
 #define RECOVER_NS UINT64_C(30000000000) /* a killed daemon's memory takes a while to go */
 #define HOLDERS_NS UINT64_C(1000000000)
+#define DELETE_NS  UINT64_C(3000000000)
 #define QUIESCE_MS 5000u
 
 static const char *const recovery_names[] = {
@@ -181,12 +182,8 @@ int ublk_device_make(struct ublk_device *device)
         device->step = UBLK_GONE;
         return ret;
     }
-    ret = set_params(device);
-    if (ret)
-        give_up(device, "its parameters", ret);
-    else
-        begin_open(device);
-    return ret;
+    begin_open(device);
+    return 0;
 }
 
 /* ---- Taking over ---- */
@@ -216,16 +213,28 @@ static int read_size(struct ublk_device *device)
     return 0;
 }
 
-static void try_recover(struct ublk_device *device, uint64_t now_ns)
+/** START_USER_RECOVERY; fine as well when a daemon began that and died over it. */
+static int start_recovery(struct ublk_device *device)
 {
     int ret = call(device, UBLKW_RECOVER_START, NULL, 0, 0);
+    struct ublkw_info info;
 
+    if (ret == -EINVAL && !ublk_device_info(device->control, device->info.device, &info) &&
+        (info.state == UBLKW_QUIESCED || info.state == UBLKW_FAIL_IO))
+        return 0;
+    return ret;
+}
+
+static void try_recover(struct ublk_device *device, uint64_t now_ns)
+{
+    int ret = read_size(device);
+
+    if (!ret)
+        ret = start_recovery(device);
     if (ret == -EBUSY && now_ns < device->deadline_ns) { /* the old daemon is not quite gone */
         device->retry_ns = now_ns + RETRY_NS;
         return;
     }
-    if (!ret)
-        ret = read_size(device);
     if (ret)
         give_up(device,
                 ret == -EBUSY    ? "cannot be taken over, its daemon lives"
@@ -287,6 +296,10 @@ static void try_open(struct ublk_device *device, uint64_t now_ns)
         device->retry_ns = now_ns + RETRY_NS;
         return;
     }
+    if (!ret &&
+        !device
+             ->recovered) /* not before: an unprivileged device is ours when udev has given it to us */
+        ret = set_params(device);
     if (!ret)
         ret = make_queues(device);
     device->start.op = device->recovered ? UBLKW_RECOVER_END : UBLKW_START;
@@ -343,11 +356,23 @@ static void deleted(struct ublk_command *command, int result)
 {
     struct ublk_device *device = command->arg;
 
+    if (device->step != UBLK_DELETING) /* waited for long enough */
+        return;
     if (result)
         log_line(HV_LOG_ERROR, "ublk device %u cannot be deleted: %s", device->info.device,
                  strerror(-result));
     else
         log_line(HV_LOG_INFO, "%s: /dev/ublkb%u is removed", device->lun.name, device->info.device);
+    device->step = UBLK_GONE;
+}
+
+/** DEL waits until nobody holds the dead device, a mount for instance; the kernel removes it then, without us. */
+static void leave_to_holders(struct ublk_device *device)
+{
+    log_line(HV_LOG_WARNING,
+             "%s: /dev/ublkb%u is held by a mount or a program: it fails all I/O, and is removed "
+             "when that lets go",
+             device->lun.name, device->info.device);
     device->step = UBLK_GONE;
 }
 
@@ -366,6 +391,7 @@ static void begin_delete(struct ublk_device *device)
 {
     drop_queues(device);
     device->step = UBLK_DELETING;
+    device->retry_ns = device->deadline_ns = hv_spin_clock_ns() + DELETE_NS;
     send_end(device, UBLKW_DELETE, 0, deleted);
 }
 
@@ -525,6 +551,8 @@ uint64_t ublk_device_deadline(const struct ublk_device *device)
 {
     if (device->step == UBLK_RECOVERING || device->step == UBLK_OPENING)
         return device->retry_ns ? device->retry_ns : 1;
+    if (device->step == UBLK_DELETING)
+        return device->deadline_ns;
     if (device->step == UBLK_LIVE && device->orphaned && !device->helping)
         return device->retry_ns;
     return 0;
@@ -538,6 +566,8 @@ void ublk_device_poll(struct ublk_device *device, uint64_t now_ns)
         try_recover(device, now_ns);
     else if (device->step == UBLK_OPENING)
         try_open(device, now_ns);
+    else if (device->step == UBLK_DELETING)
+        leave_to_holders(device);
     else if (device->step == UBLK_LIVE && device->orphaned && !device->helping)
         ublk_help(device, UBLK_HELP_TRY);
 }

@@ -127,8 +127,7 @@ file_system() {
     serve fs --emulate disk=fs.img,size=512M,channels=2 --reactors 2 --export ublk:0
     "$@" /dev/ublkb0
     mount /dev/ublkb0 mnt
-    load mnt/file --rw=randrw --bsrange=1k-64k --bsrange_type=0 --size=16M --iodepth=16 --fsync=64 2>/dev/null ||
-        load mnt/file --rw=randrw --bs=4k --size=16M --iodepth=16 --fsync=64
+    load mnt/file --rw=randwrite --bsrange=512-64k --size=16M --iodepth=16 --fsync=64
     load mnt/big --rw=write --bs=256k --size=48M --iodepth=8
     sync
     full=$(allocated_kib fs.img)
@@ -155,7 +154,7 @@ test_ext4() {
 }
 
 test_xfs() {
-    file_system mkfs.xfs -q
+    file_system mkfs.xfs -q -f
     xfs_repair -n /dev/ublkb0
     leave fs
     rm fs.img
@@ -169,8 +168,9 @@ test_end_while_mounted() {
     head -c 2097152 /dev/urandom >mnt/data
     md5sum <mnt/data >sum
     leave busy
-    [ ! -e /dev/ublkb0 ] || fail "the device is still there"
+    said busy.err 'is held by a mount' || fail "$(cat busy.err)"
     umount mnt
+    within 10 gone_device ublkb0 || fail "the device is still there"
     serve busy --emulate disk=busy.img --export ublk:0
     e2fsck -p /dev/ublkb0 || [ $? = 1 ] || fail "e2fsck"
     mount /dev/ublkb0 mnt
@@ -345,12 +345,18 @@ test_disk_gone() {
     ask host.ctl '{"command": "attach", "lun": 0, "disk": "gone.img"}'
     within 10 test -b /dev/ublkb0 || fail "no device for a disk that came back: $(cat gone.err)"
     # Its size: this kernel keeps the old one, and the log says so.
-    truncate -s 128M other.img
-    ask host.ctl '{"command": "resize", "lun": 1}'
-    within 10 said gone.err 'ublkb1 keeps its size|ublkb1: new size' || fail "$(cat gone.err)"
+    ask host.ctl '{"command": "resize", "lun": 1, "bytes": "128M"}'
+    within 10 resized || fail "$(cat gone.err)"
     leave gone
     [ ! -e /dev/ublkb1 ] || fail "a device is left"
     finish host TERM 10
+}
+
+# A disk tells its new size with the answer to a command.
+resized() {
+    dd if=/dev/ublkb1 of=/dev/null bs=4k count=1 iflag=direct
+    said gone.err 'ublkb1 keeps its size of 33554432 bytes, the disk has 134217728 now' ||
+        [ "$(sys ublkb1/size)" = 262144 ]
 }
 
 test_unprivileged() {

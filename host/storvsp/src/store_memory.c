@@ -188,7 +188,11 @@ static void *reserve(uint64_t bytes, int protection)
 {
     void *at = mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-    return at == MAP_FAILED ? NULL : at;
+    if (at == MAP_FAILED)
+        return NULL;
+    /* A process that locks its memory (mlockall) could not give back what is discarded. */
+    (void)munlock(at, bytes);
+    return at;
 }
 
 static int map_store(struct memory_store *m, uint64_t bytes)
