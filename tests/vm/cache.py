@@ -156,8 +156,9 @@ class Apt:
             raise Unavailable("the apt sources have no QEMU 8.2 or newer; are the backports reachable?")
 
     def files(self, *words):
-        """[(file name, size)] of what apt would download."""
-        listed = self.run("apt-get", "--print-uris", "-y", *words)
+        """[(file name, size)] of what apt would download if it had nothing yet."""
+        nothing = f"-oDir::Cache::archives={os.path.join(self.home, 'empty')}"
+        listed = self.run("apt-get", nothing, "--print-uris", "-y", *words)
         return re.findall(r"^'[^']*' (\S+) (\d+)", listed, re.M)
 
 
