@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <suite.h>
-
 #include <hv/base/bits.h>
 
 static void take_last(struct rig *rig, const void *bytes, size_t count)
@@ -209,9 +207,8 @@ unsigned rig_take_completions(struct rig *rig, uint64_t *ids, unsigned max)
     unsigned n = 0;
 
     while (n < max && rig_take(rig, &p)) {
-        CU_ASSERT_EQUAL(p.type, HV_PACKET_COMPLETION);
-        CU_ASSERT_EQUAL(p.payload_bytes, 8);
-        CU_ASSERT(!memcmp(p.payload, success, 8));
+        if (p.type != HV_PACKET_COMPLETION || p.payload_bytes != 8 || memcmp(p.payload, success, 8))
+            return UINT32_MAX;
         ids[n++] = p.id;
     }
     return n;

@@ -80,7 +80,7 @@ bool rig_deliver_one(struct rig *rig, uint32_t section, uint8_t fill, uint32_t b
 
 /** Next packet of the driver: false = none. */
 bool rig_take(struct rig *rig, struct rig_packet *ret_packet);
-/** Completions of received packets: their ids in order; other packets are a failure.  How many. */
+/** Good completions of received packets: their ids in order.  How many; UINT32_MAX = there was something else. */
 unsigned rig_take_completions(struct rig *rig, uint64_t *ids, unsigned max);
 /** The host has done with a frame message. */
 bool rig_complete(struct rig *rig, uint64_t id, uint32_t status);
