@@ -1,42 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# Block devices of hvblk-daemon.  Sourced by the guest's init; see guest/functions.
+# Block devices of hvblk-daemon.  Sourced by the guest's init; see guest/functions and guest/blocks.
+. /hv/blocks
 
 modprobe -a crc32c_generic ublk_drv ext4 xfs
-mkdir -p mnt
-# What a test that failed has left must not fail the next one.
-umount mnt 2>/dev/null || true
-for file in *.pid; do
-    [ ! -e "$file" ] || dead "$(cat "$file")" || {
-        kill "$(cat "$file")"
-        within 20 dead "$(cat "$file")" || true
-    }
-done
-
-ready() {
-    said "$1.out" '^ready' || dead "$(cat "$1.pid")"
-}
-
-# serve NAME ARGUMENT...: a daemon that is ready
-serve() {
-    local name=$1
-    shift
-    rm -f "$name.out"
-    start "$name" hvblk-daemon --control "$name.ctl" --log-level "${LEVEL:-info}" "$@"
-    within 30 ready "$name" || true
-    said "$name.out" '^ready' || {
-        cat "$name.err"
-        fail "$name did not become ready"
-    }
-}
-
-# leave NAME: ends a daemon
-leave() {
-    finish "$1" TERM 30
-    [ "$finish_code" = 0 ] || {
-        cat "$1.err"
-        fail "$1 ended with $finish_code"
-    }
-}
 
 # Signal 9: nothing of it is told to the daemon.
 murder() {
@@ -46,21 +12,6 @@ murder() {
 
 sys() {
     cat "/sys/block/$1"
-}
-
-# load DEVICE_OR_FILE ARGUMENT...: what is read must be what was written
-load() {
-    local name=$1
-    shift
-    fio --name=load --filename="$name" --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --verify_state_save=0 \
-        --randrepeat=0 --group_reporting --output=fio.out "$@" || {
-        cat fio.out
-        fail "fio on $name"
-    }
-}
-
-allocated_kib() {
-    du -k "$1" | cut -f1
 }
 
 test_attributes() {
@@ -123,26 +74,13 @@ test_load() {
     rm load.img
 }
 
-file_system() {
+new_image() {
     serve fs --emulate disk=fs.img,size=512M,channels=2 --reactors 2 --export ublk:0
-    "$@" /dev/ublkb0
-    mount /dev/ublkb0 mnt
-    load mnt/file --rw=randwrite --bsrange=512-64k --size=16M --iodepth=16 --fsync=64
-    load mnt/big --rw=write --bs=256k --size=48M --iodepth=8
-    sync
-    full=$(allocated_kib fs.img)
-    rm mnt/big
-    sync
-    fstrim mnt
-    less=$(allocated_kib fs.img)
-    note "image: $full KiB before the trim, $less KiB after"
-    [ $((less + 40000)) -lt "$full" ] || fail "the discard did not reach the image: $full KiB, then $less KiB"
-    md5sum mnt/file >sum
-    umount mnt
 }
 
 test_ext4() {
-    file_system mkfs.ext4 -q
+    new_image
+    file_system /dev/ublkb0 fs.img mkfs.ext4 -q
     e2fsck -fn /dev/ublkb0
     leave fs
     serve fs --emulate disk=fs.img --export ublk:0
@@ -154,7 +92,8 @@ test_ext4() {
 }
 
 test_xfs() {
-    file_system mkfs.xfs -q -f
+    new_image
+    file_system /dev/ublkb0 fs.img mkfs.xfs -q -f
     xfs_repair -n /dev/ublkb0
     leave fs
     rm fs.img
