@@ -45,17 +45,6 @@ int hv_netvsc_open_channel(struct hv_netvsc *n, uint16_t index)
     return 0;
 }
 
-/** Control messages come through the receive buffer, so queue 0 must know it; the limits of packets follow at start. */
-static int share_first(struct hv_netvsc *n)
-{
-    const struct hv_nq_share all = {
-        .section_count = hv_min_u32(n->device->send_sections, UINT16_MAX),
-        .receive_sections = n->device->receive_sections,
-    };
-
-    return hv_nq_set_share(n->queues[0], &all);
-}
-
 /** Stopped: the host delivers nothing, which it may do after INITIALIZE (FreeBSD's experience). */
 static int learn(struct hv_netvsc *n)
 {
@@ -124,8 +113,6 @@ int hv_netvsc_attach(struct hv_netvsc *n)
         err = hv_netvsc_watch(n, true);
     if (!err)
         err = hv_netvsc_nvsp_init(n);
-    if (!err)
-        err = share_first(n);
     if (!err)
         err = learn(n);
     if (err) {

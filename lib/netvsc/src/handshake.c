@@ -205,6 +205,14 @@ static int give_send_buffer(struct hv_netvsc *n)
     return err ? err : take_send_geometry(n, reply.send_buffer_complete.section_bytes);
 }
 
+/** From here on the host may send control messages, which come through the receive buffer. */
+static int show_receive_buffer(struct hv_netvsc *n)
+{
+    const struct hv_nq_share share = {.receive_sections = n->device->receive_sections};
+
+    return hv_nq_set_share(n->queues[0], &share);
+}
+
 int hv_netvsc_nvsp_init(struct hv_netvsc *n)
 {
     int err = agree_on_version(n);
@@ -215,6 +223,8 @@ int hv_netvsc_nvsp_init(struct hv_netvsc *n)
         err = send_ndis_version(n);
     if (!err)
         err = give_receive_buffer(n);
+    if (!err)
+        err = show_receive_buffer(n);
     if (!err)
         err = give_send_buffer(n);
     return err;

@@ -40,7 +40,6 @@ static int take_opts(struct hv_netvsc *n, const struct hv_netvsc_opts *opts)
         return -EINVAL;
     n->opts = o;
     n->mtu = o.mtu;
-    n->max_mtu = HV_NETVSC_MTU_MAX;
     n->filter = HV_FILTER_DIRECTED | HV_FILTER_ALLMULTI | HV_FILTER_BROADCAST;
     return 0;
 }
@@ -142,7 +141,7 @@ static int attach_with(struct hv_netvsc *n, uint16_t mtu)
 /** NVSP 1 has no message that would tell the host. */
 static uint16_t max_mtu(const struct hv_netvsc *n)
 {
-    return n->nvsp_version >= HV_NVSP_VERSION_2 ? n->max_mtu : n->mtu;
+    return n->nvsp_version >= HV_NVSP_VERSION_2 ? HV_NETVSC_MTU_MAX : n->mtu;
 }
 
 int hv_netvsc_set_mtu(struct hv_netvsc *n, uint16_t mtu)

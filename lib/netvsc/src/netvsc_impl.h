@@ -106,7 +106,7 @@ struct hv_netvsc {
     uint32_t multicast_max; /* addresses that the host takes */
 
     /* What holds over a new attachment. */
-    uint16_t mtu, max_mtu;
+    uint16_t mtu;
     uint8_t mac[6];
     bool own_mac; /* set by the program */
     uint32_t filter;

@@ -51,7 +51,7 @@ static int query_number(struct hv_netvsc *n, uint32_t oid, uint32_t otherwise, u
     return err;
 }
 
-/** The host may grant less than it was configured for. */
+/** The host may grant less than it was configured for; some fall back to 1500 then, so it is no maximum. */
 static int query_mtu(struct hv_netvsc *n)
 {
     uint32_t granted;
@@ -64,7 +64,7 @@ static int query_mtu(struct hv_netvsc *n)
     if (granted < n->mtu) {
         hv_log(&n->opts.log, HV_LOG_WARNING, "network: the host allows an MTU of %u, not of %u",
                granted, n->mtu);
-        n->mtu = n->max_mtu = (uint16_t)granted;
+        n->mtu = (uint16_t)granted;
     }
     n->device->frame_bytes_max = n->mtu + HV_NETVSC_ETHER_BYTES + 4; /* and a VLAN tag */
     return 0;
