@@ -108,9 +108,11 @@ static int set_address(struct hvnet_devargs *args, const char *value, char why[H
 {
     const char *path = strchr(value, ':');
 
-    if (!path || !path[1] || (strncmp(value, "unix:", 5) && strncmp(value, "uio:", 4))) {
-        (void)snprintf(why, HVNET_WHY_BYTES,
-                       "addr=%.60s: allowed are unix:PATH[,INSTANCE] and uio:INSTANCE", value);
+    if (!path || !path[1] ||
+        (strncmp(value, "unix:", 5) && strncmp(value, "uio:", 4) && strncmp(value, "fd:", 3))) {
+        (void)snprintf(
+            why, HVNET_WHY_BYTES,
+            "addr=%.60s: allowed are unix:PATH[,INSTANCE], uio:INSTANCE, fd:N[,INSTANCE]", value);
         return -EINVAL;
     }
     if (strlen(value) >= sizeof(args->address)) {
@@ -128,7 +130,7 @@ static int append_instance(struct hvnet_devargs *args, const char *word, char wh
     size_t used = strlen(args->address);
     struct hv_guid guid;
 
-    if (strncmp(args->address, "unix:", 5) || strchr(args->address, ',') ||
+    if (!strncmp(args->address, "uio:", 4) || strchr(args->address, ',') ||
         hv_guid_parse(word, &guid) || used + 1 + strlen(word) >= sizeof(args->address)) {
         (void)snprintf(why, HVNET_WHY_BYTES, "\"%.60s\" is no argument; known are addr, %s", word,
                        known);
