@@ -241,7 +241,9 @@ static const struct {
     {"version 5", false, false, false, BYTE, 14, 0x55, -EINVAL},
     {"header of 16 bytes", false, false, false, BYTE, 14, 0x44, -EINVAL},
     {"version 4 in IPv6", true, true, false, BYTE, 14, 0x40, -EINVAL},
-    {"total length below header", false, false, false, BYTE, 16, 0, 0}, /* high byte only: same */
+    {"total length below header", false, false, false, BYTE, 17, 19, -EINVAL},
+    {"IP ends inside the TCP header", false, false, false, BYTE, 17, 39, -EINVAL},
+    {"IP ends behind the TCP header", false, false, false, BYTE, 17, 40, 0},
     {"a fragment", false, false, false, BYTE, 20, 0x20, -EINVAL},
     {"a later fragment", false, false, false, BYTE, 21, 0x01, -EINVAL},
     {"UDP where TCP was said", false, false, false, BYTE, 23, 17, -EINVAL},
