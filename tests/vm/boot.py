@@ -13,7 +13,7 @@ class Wrong(guest.Case):
         self.boot("boot_wrong.sh")
 
     def test_slow(self):
-        self.boot("boot_slow.sh", limit=15)
+        self.boot("boot_slow.sh", limit=10)
 
 
 class Boot(guest.Case):
