@@ -2,6 +2,8 @@
 #include "netvsc_nic.h"
 
 #include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void on_event(void *arg, enum hv_netvsc_event event)
@@ -35,6 +37,18 @@ void nic_start(struct nic_fixture *f, const struct loop_nic_opts *lo,
     opts.link_debounce_ms = opts.link_debounce_ms ? opts.link_debounce_ms : NIC_DEBOUNCE_MS;
     f->nic = loop_nic_create(&loop);
     f->error = hv_netvsc_open(loop_nic_bus(f->nic), &instance, &opts, &f->netvsc);
+}
+
+void nic_begin(struct nic_fixture *f, const struct loop_nic_opts *lo, uint16_t queues)
+{
+    struct hv_netvsc_opts no = HV_NETVSC_OPTS_INIT;
+
+    no.max_queues = queues;
+    nic_start(f, lo, &no);
+    if (f->error) {
+        fprintf(stderr, "open: %s\n", strerror(-f->error));
+        abort();
+    }
 }
 
 void nic_stop(struct nic_fixture *f)

@@ -22,6 +22,8 @@ struct nic_fixture {
 
 void nic_start(struct nic_fixture *f, const struct loop_nic_opts *lo,
                const struct hv_netvsc_opts *no);
+/** Open with so many queues allowed, or abort. */
+void nic_begin(struct nic_fixture *f, const struct loop_nic_opts *lo, uint16_t queues);
 /** Aborts when anything is left behind. */
 void nic_stop(struct nic_fixture *f);
 /** The wait descriptor is readable. */

@@ -63,7 +63,7 @@ static int open_granted(struct hv_netvsc *n, uint16_t queues)
     if (offered < subs) {
         hv_log(&n->opts.log, HV_LOG_WARNING,
                "network: %u sub-channels were granted, and %zu are offered", subs, offered);
-        subs = (uint16_t)offered;
+        subs = n->granted_subs = (uint16_t)offered; /* what never came is not waited for again */
     }
     while (n->open_count <= subs) {
         int err = hv_netvsc_open_channel(n, n->open_count);
