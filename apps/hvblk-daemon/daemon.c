@@ -16,6 +16,7 @@
 /* Kinds of news beyond those of the reactors and the device. */
 #define NEWS_SIGNAL (UBLK_HELPED + 1)
 
+#define HUGEPAGE_BYTES  ((size_t)2 << 20)
 #define DRAIN_NS        UINT64_C(30000000000) /* then connections are cut */
 #define ACCEPT_PAUSE_NS UINT64_C(100000000)
 #define SAME_WISH_NS    UINT64_C(200000000)
@@ -149,6 +150,11 @@ static int make_reactors(struct daemon *daemon)
     int ret = 0;
 
     count_ublk(o, &opts);
+    if (o->device && !strncmp(o->device, "uio:", 4)) {
+        opts.hugepages = true;
+        opts.buffer_bytes =
+            (opts.buffer_bytes + HUGEPAGE_BYTES - 1) / HUGEPAGE_BYTES * HUGEPAGE_BYTES;
+    }
     daemon->reactors = calloc(daemon->reactor_count, sizeof(*daemon->reactors));
     if (!daemon->reactors)
         ret = -ENOMEM;
@@ -158,7 +164,13 @@ static int make_reactors(struct daemon *daemon)
     }
     if (!ret)
         return 0;
-    log_line(HV_LOG_ERROR, "reactors: %s", strerror(-ret));
+    if (opts.hugepages && ret == -ENOMEM)
+        log_line(HV_LOG_ERROR,
+                 "%u reactors need %zu hugepages each, and more for the driver: "
+                 "sysctl vm.nr_hugepages=N, or a smaller --buffers",
+                 daemon->reactor_count, opts.buffer_bytes / HUGEPAGE_BYTES);
+    else
+        log_line(HV_LOG_ERROR, "reactors: %s", strerror(-ret));
     return HV_EXIT_FAILED;
 }
 

@@ -330,12 +330,15 @@ static void *run(void *arg)
 
 /* ---- Life ---- */
 
+#define HUGE_2M (MFD_HUGETLB | 21u << MAP_HUGE_SHIFT)
+
 /** One file that cannot shrink, so that a host may map it without fear. */
 static int make_arena(struct reactor *reactor)
 {
     size_t bytes = reactor->opts.buffer_bytes;
 
-    reactor->arena_fd = memfd_create("hvblk-buffers", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    reactor->arena_fd = memfd_create("hvblk-buffers", MFD_CLOEXEC | MFD_ALLOW_SEALING |
+                                                          (reactor->opts.hugepages ? HUGE_2M : 0u));
     if (reactor->arena_fd < 0)
         return -errno;
     if (ftruncate(reactor->arena_fd, (off_t)bytes) ||

@@ -42,6 +42,7 @@ struct reactor_opts {
     bool normal;                   /* --sched normal: not even try to be calm (calm.h) */
     uint64_t wait_ns;              /* how long requests wait for a lost device */
     size_t buffer_bytes;           /* arena of DMA buffers */
+    bool hugepages;                /* ... which must not move: the host is the machine's own */
     uint32_t tag_count;            /* requests that ublk may have in flight */
     struct lun_shared *lun_shared; /* LUN_MAX of them */
     atomic_uint *connections;      /* all reactors together; decremented when one ends */
