@@ -10,7 +10,9 @@
 
 #include "common/size.h"
 
-#define COMMANDS "status, stats, attach, detach, resize, rescind, offer, shutdown"
+#define COMMANDS                                                                                   \
+    "status, stats, attach, detach, resize, rescind, offer, nic-list, nic-stats, nic-add, "        \
+    "nic-remove, nic-link, nic-vf, shutdown"
 
 /** A command on its way. */
 struct pending {
@@ -84,6 +86,7 @@ static struct json_object *run_status(struct command_context *context)
                            json_object_new_boolean(controller_is_offered(context->controller)));
     json_object_object_add(reply, "guests", guests_json(context->guests));
     json_object_object_add(reply, "disks", controller_disks_json(context->controller));
+    json_object_object_add(reply, "nics", nics_json(context->nics));
     return reply;
 }
 
@@ -92,6 +95,7 @@ static struct json_object *run_stats(struct command_context *context)
     struct json_object *reply = reply_ok();
 
     json_object_object_add(reply, "storage", controller_stats_json(context->controller));
+    json_object_object_add(reply, "nics", nics_stats_json(context->nics));
     json_object_object_add(reply, "guests",
                            json_object_new_int64((int64_t)guests_count(context->guests)));
     return reply;
@@ -132,11 +136,114 @@ static struct json_object *run_offer(struct command_context *context)
     return controller_offer(context->controller, why) ? reply_error(why) : reply_ok();
 }
 
-/** detach and rescind: answered when the last request in flight is done. */
-static struct json_object *run_slow(struct command_context *context, struct json_object *command,
-                                    bool detach, void (*done)(void *arg, struct json_object *reply),
-                                    void *arg)
+/* ---- NICs ---- */
+
+static int get_number(struct json_object *command, const char *key, uint64_t max, uint64_t *ret,
+                      char *why)
 {
+    struct json_object *number;
+
+    if (!json_object_object_get_ex(command, key, &number) ||
+        !json_object_is_type(number, json_type_int) || json_object_get_int64(number) < 0 ||
+        (uint64_t)json_object_get_int64(number) > max)
+        return hv_option_fail(why, "\"%s\" must be a number from 0 to %llu", key,
+                              (unsigned long long)max);
+    *ret = (uint64_t)json_object_get_int64(number);
+    return 0;
+}
+
+static int get_flag(struct json_object *command, const char *key, bool *ret, char *why)
+{
+    struct json_object *flag;
+
+    if (!json_object_object_get_ex(command, key, &flag) ||
+        !json_object_is_type(flag, json_type_boolean))
+        return hv_option_fail(why, "\"%s\" must be true or false", key);
+    *ret = json_object_get_boolean(flag);
+    return 0;
+}
+
+static struct json_object *run_nic_list(struct command_context *context, bool stats)
+{
+    struct json_object *reply = reply_ok();
+
+    json_object_object_add(reply, "nics",
+                           stats ? nics_stats_json(context->nics) : nics_json(context->nics));
+    return reply;
+}
+
+static struct json_object *run_nic_add(struct command_context *context, struct json_object *command)
+{
+    char why[HV_OPTION_WHY_BYTES];
+    struct json_object *option, *reply;
+    unsigned number;
+
+    if (!json_object_object_get_ex(command, "option", &option) ||
+        !json_object_is_type(option, json_type_string))
+        return reply_error("\"option\" is missing: text as after --nic");
+    if (nics_add(context->nics, json_object_get_string(option), &number, why))
+        return reply_error(why);
+    reply = reply_ok();
+    json_object_object_add(reply, "nic", json_object_new_int((int)number));
+    return reply;
+}
+
+static struct json_object *run_nic_link(struct command_context *context,
+                                        struct json_object *command)
+{
+    char why[HV_OPTION_WHY_BYTES];
+    uint64_t nic = 0;
+    bool up = false;
+
+    if (get_number(command, "nic", NICS_MAX - 1, &nic, why) || get_flag(command, "up", &up, why) ||
+        nics_set_link(context->nics, (unsigned)nic, up, why))
+        return reply_error(why);
+    return reply_ok();
+}
+
+static struct json_object *run_nic_vf(struct command_context *context, struct json_object *command)
+{
+    char why[HV_OPTION_WHY_BYTES];
+    uint64_t nic = 0, serial = 0;
+    bool present = false;
+
+    if (get_number(command, "nic", NICS_MAX - 1, &nic, why) ||
+        get_flag(command, "present", &present, why) ||
+        (present && get_number(command, "serial", UINT32_MAX, &serial, why)) ||
+        nics_set_vf(context->nics, (unsigned)nic, present, (uint32_t)serial, why))
+        return reply_error(why);
+    return reply_ok();
+}
+
+/** NULL = no command of a NIC. */
+static struct json_object *run_nic(struct command_context *context, struct json_object *command,
+                                   const char *name)
+{
+    if (!strcmp(name, "nic-list") || !strcmp(name, "nic-stats"))
+        return run_nic_list(context, name[4] == 's');
+    if (!strcmp(name, "nic-add"))
+        return run_nic_add(context, command);
+    if (!strcmp(name, "nic-link"))
+        return run_nic_link(context, command);
+    if (!strcmp(name, "nic-vf"))
+        return run_nic_vf(context, command);
+    return NULL;
+}
+
+/* ---- What takes its time ---- */
+
+enum slow {
+    SLOW_DETACH,
+    SLOW_RESCIND,
+    SLOW_NIC_REMOVE,
+};
+
+/** Answered when the last request in flight is done, or the guest has closed its channels. */
+static struct json_object *run_slow(struct command_context *context, struct json_object *command,
+                                    enum slow what,
+                                    void (*done)(void *arg, struct json_object *reply), void *arg)
+{
+    uint64_t nic = 0;
     char why[HV_OPTION_WHY_BYTES];
     struct pending *pending = malloc(sizeof(*pending));
     unsigned lun = 0;
@@ -145,10 +252,13 @@ static struct json_object *run_slow(struct command_context *context, struct json
     if (!pending)
         return reply_error("out of memory");
     *pending = (struct pending){.done = done, .arg = arg};
-    if (!detach)
+    if (what == SLOW_RESCIND)
         err = controller_rescind(context->controller, pending_done, pending, why);
-    else if (!(err = get_lun(command, &lun, why)))
+    else if (what == SLOW_DETACH && !(err = get_lun(command, &lun, why)))
         err = controller_detach(context->controller, lun, pending_done, pending, why);
+    else if (what == SLOW_NIC_REMOVE &&
+             !(err = get_number(command, "nic", NICS_MAX - 1, &nic, why)))
+        err = nics_remove(context->nics, (unsigned)nic, pending_done, pending, why);
     if (!err)
         return NULL;
     free(pending);
@@ -158,7 +268,7 @@ static struct json_object *run_slow(struct command_context *context, struct json
 static struct json_object *run_parsed(struct command_context *context, struct json_object *command,
                                       void (*done)(void *arg, struct json_object *reply), void *arg)
 {
-    struct json_object *name;
+    struct json_object *name, *reply;
     const char *text;
 
     if (!json_object_is_type(command, json_type_object) ||
@@ -176,8 +286,15 @@ static struct json_object *run_parsed(struct command_context *context, struct js
         return run_resize(context, command);
     if (!strcmp(text, "offer"))
         return run_offer(context);
-    if (!strcmp(text, "detach") || !strcmp(text, "rescind"))
-        return run_slow(context, command, text[0] == 'd', done, arg);
+    if (!strcmp(text, "detach"))
+        return run_slow(context, command, SLOW_DETACH, done, arg);
+    if (!strcmp(text, "rescind"))
+        return run_slow(context, command, SLOW_RESCIND, done, arg);
+    if (!strcmp(text, "nic-remove"))
+        return run_slow(context, command, SLOW_NIC_REMOVE, done, arg);
+    reply = run_nic(context, command, text);
+    if (reply)
+        return reply;
     if (!strcmp(text, "shutdown")) {
         *context->stop = true;
         return reply_ok();

@@ -5,11 +5,13 @@
 
 #include "controller.h"
 #include "guests.h"
+#include "nics.h"
 
 struct json_object;
 
 struct command_context {
     struct controller *controller;
+    struct nics *nics;
     struct guests *guests;
     bool *stop;
 };

@@ -206,15 +206,15 @@ static int start_listening(struct control *control)
     return 0;
 }
 
-int control_create(const char *path, struct controller *controller, struct guests *guests,
-                   bool *stop, struct control **ret_control)
+int control_create(const char *path, struct controller *controller, struct nics *nics,
+                   struct guests *guests, bool *stop, struct control **ret_control)
 {
     struct control *control = calloc(1, sizeof(*control));
     int err = -ENOMEM;
 
     if (control) {
-        control->context =
-            (struct command_context){.controller = controller, .guests = guests, .stop = stop};
+        control->context = (struct command_context){
+            .controller = controller, .nics = nics, .guests = guests, .stop = stop};
         control->address.sun_family = AF_UNIX;
         memcpy(control->address.sun_path, path, strlen(path)); /* the option was measured */
         control->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

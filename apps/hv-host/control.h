@@ -13,12 +13,13 @@
 
 #include "controller.h"
 #include "guests.h"
+#include "nics.h"
 
 struct control;
 
 /** `stop` is set to true by the command "shutdown".  Returns 0 or a negative errno, which is reported. */
-int control_create(const char *path, struct controller *controller, struct guests *guests,
-                   bool *stop, struct control **ret_control);
+int control_create(const char *path, struct controller *controller, struct nics *nics,
+                   struct guests *guests, bool *stop, struct control **ret_control);
 /** Also removes the socket.  Nothing of the controller's may be on its way.  NULL is fine. */
 void control_destroy(struct control *control);
 /** Readable when control_poll() has work. */

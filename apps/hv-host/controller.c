@@ -25,6 +25,7 @@ struct controller {
     const struct options *options;
     struct hv_storvsp *storvsp; /* NULL = rescinded */
     bool withdrawing;
+    bool was_offered; /* once at least: who took it away has to bring it back */
     /* Who waits for the end: a command, and the end of the program on top of it. */
     struct {
         void (*done)(void *arg);
@@ -59,6 +60,7 @@ static int offer(struct controller *c)
     opts.depth = o->depth;
     opts.monitored = o->monitor;
     opts.fault = o->fault;
+    c->was_offered = true;
     return hv_storvsp_create(c->host, &opts, &c->storvsp);
 }
 
@@ -153,7 +155,7 @@ int controller_create(struct hv_host *host, const struct options *options,
     c->host = host;
     c->options = options;
     err = open_all(c);
-    if (!err) {
+    if (!err && (options->disk_count || !options->nic_count)) { /* a host of NICs alone has none */
         err = offer(c);
         if (!err)
             err = attach_all(c);
@@ -187,7 +189,7 @@ void controller_withdraw(struct controller *controller, void (*done)(void *arg),
         return; /* a rescind is on its way */
     controller->withdrawing = true;
     controller->storvsp = NULL;
-    hv_storvsp_destroy(storvsp, on_gone, controller);
+    hv_storvsp_destroy(storvsp, on_gone, controller); /* at once when there is none */
 }
 
 void controller_destroy(struct controller *controller)
@@ -219,7 +221,9 @@ int controller_attach(struct controller *controller, const char *disk, int *ret_
         hv_disk_option_fini(&option);
         return err;
     }
-    if (controller->storvsp)
+    if (!controller->storvsp && !controller->withdrawing && !controller->was_offered)
+        err = offer(controller); /* the first disk of a host that had only NICs */
+    if (!err && controller->storvsp)
         err = hv_storvsp_attach(controller->storvsp, controller->slots[lun].disk, (uint8_t)lun);
     if (err) {
         close_disk(&controller->slots[lun]);

@@ -13,6 +13,7 @@
 #include "control.h"
 #include "controller.h"
 #include "guests.h"
+#include "nics.h"
 #include "options.h"
 #include "report.h"
 
@@ -23,11 +24,12 @@ struct program {
     struct guests *guests;
     struct hv_host *host;
     struct controller *controller;
+    struct nics *nics;
     struct control *control;
     int signal_fd;
     bool stop;
-    bool withdrawn;
-    bool ready; /* the pid file is ours */
+    unsigned withdrawing; /* controller, NICs */
+    bool ready;           /* the pid file is ours */
 };
 
 /** Memory on huge pages cannot be sealed: a guest that takes it away while we use it loses its connection. */
@@ -87,8 +89,11 @@ static int start(struct program *p)
     err = start_host(p);
     if (!err)
         err = controller_create(p->host, &p->options, &p->controller);
+    if (!err)
+        err = nics_create(p->host, &p->options, &p->nics);
     if (!err && p->options.control)
-        err = control_create(p->options.control, p->controller, p->guests, &p->stop, &p->control);
+        err = control_create(p->options.control, p->controller, p->nics, p->guests, &p->stop,
+                             &p->control);
     if (err)
         return err;
     err = hv_host_listen(p->host, p->options.listen);
@@ -128,28 +133,31 @@ static void on_withdrawn(void *arg)
 {
     struct program *p = arg;
 
-    p->withdrawn = true;
+    p->withdrawing--;
 }
 
-/** Take the disks from the guests, let requests in flight end, then let go of everything. */
+/** Take disks and NICs from the guests, let requests in flight end, then let go of everything. */
 static int stop(struct program *p)
 {
     uint64_t deadline = hv_spin_clock_ns() + STOP_DEADLINE_NS;
     int err = 0;
 
     report_stopping(p->ready ? p->options.pid_file : NULL);
-    if (p->controller) {
+    p->withdrawing = (p->controller ? 1u : 0u) + (p->nics ? 1u : 0u);
+    if (p->nics)
+        nics_withdraw(p->nics, on_withdrawn, p);
+    if (p->controller)
         controller_withdraw(p->controller, on_withdrawn, p);
-        while (!err && !p->withdrawn && hv_spin_clock_ns() < deadline)
-            err = run_once(p, 1000);
-    }
-    if (p->controller && !p->withdrawn) {
+    while (!err && p->withdrawing && hv_spin_clock_ns() < deadline)
+        err = run_once(p, 1000);
+    if (p->withdrawing) {
         report(HV_LOG_ERROR, "requests are stuck in a disk; ending without them");
         return HV_EXIT_FAILED; /* whoever uses the disks still may go on until the process is gone */
     }
     hv_host_destroy(p->host);
     control_destroy(p->control);
     controller_destroy(p->controller);
+    nics_destroy(p->nics);
     guests_destroy(p->guests);
     if (p->signal_fd >= 0)
         (void)close(p->signal_fd);

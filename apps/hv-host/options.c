@@ -12,13 +12,17 @@
 
 #include "common/option.h"
 #include "common/size.h"
+#include "nic_option.h"
+#include "nics.h"
 
 #define SOCKET_PATH_MAX (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
 
 static const char help[] =
-    "Usage: hv-host --listen PATH --disk DISK [--disk DISK ...] [options]\n"
+    "Usage: hv-host --listen PATH [--disk DISK ...] [--nic NIC ...] [options]\n"
     "\n"
-    "An emulated Hyper-V: guests connect to the socket and find a SCSI controller on their VMBus.\n"
+    "An emulated Hyper-V: guests connect to the socket and find a SCSI controller and NICs on "
+    "their "
+    "VMBus.\n"
     "\n"
     "  --listen PATH        Unix socket for guests (hvblk-daemon --device unix:PATH)\n"
     "  --disk DISK          one LUN: PATH | mem:SIZE | null:SIZE, then any of\n"
@@ -26,6 +30,12 @@ static const char help[] =
     "                         ,block=512|4096 ,ro ,serial=TEXT ,lun=0..63 ,rotational=on|off\n"
     "                         ,cache=on|off ,thin=on|off ,direct=on|off\n"
     "                       SIZE: a number with K, M, G or T (powers of 1024)\n"
+    "  --nic NIC            one network adapter: where it is plugged in, then any of the words\n"
+    "                         tap:NAME | loop | pair:ID | source:BYTES | sink | pcap:IN[,OUT]\n"
+    "                         ,mac=XX:XX:XX:XX:XX:XX ,queues=1..64 ,mtu=1500..9202 ,speed=BITS\n"
+    "                         ,max-nvsp=6.1|6.0|5.0|4.0|2.0|1.0 ,packets-per-message=1..32\n"
+    "                         ,section=SIZE ,offloads=all|off|tx-csum+tso+rx-csum+vlan+rss\n"
+    "                         ,monitor ,guid=GUID ,fault=PLAN (hv-host(1))\n"
     "\n"
     "Controller:\n"
     "  --channels N         channels of the controller, 1 to 64 (default 1)\n"
@@ -56,6 +66,8 @@ static const char help[] =
     "  hv-host --listen hv.sock --disk mem:1G --disk archive.img,ro,lun=5 --channels 4 --workers "
     "2\n"
     "  hv-host --listen hv.sock --disk mem:64M --fault delay:500@10,medium-error@20/100\n"
+    "  hv-host --listen hv.sock --nic tap:hv0,queues=4 --workers 4\n"
+    "  hv-host --listen hv.sock --nic pair:a,mac=02:00:00:00:00:01 --nic pair:a --poll\n"
     "\n"
     "Once guests may come, `ready unix:PATH` is printed.  SIGTERM and SIGINT end it in order.\n"
     "Exit: 0 ended in order, 1 something failed, 2 wrong options.\n";
@@ -63,6 +75,7 @@ static const char help[] =
 enum {
     OPT_LISTEN = 256,
     OPT_DISK,
+    OPT_NIC,
     OPT_CHANNELS,
     OPT_MAX_VMBUS,
     OPT_MAX_STORVSC,
@@ -86,6 +99,7 @@ enum {
 static const struct option long_options[] = {
     {"listen", required_argument, NULL, OPT_LISTEN},
     {"disk", required_argument, NULL, OPT_DISK},
+    {"nic", required_argument, NULL, OPT_NIC},
     {"channels", required_argument, NULL, OPT_CHANNELS},
     {"max-vmbus", required_argument, NULL, OPT_MAX_VMBUS},
     {"max-storvsc", required_argument, NULL, OPT_MAX_STORVSC},
@@ -199,6 +213,26 @@ static int take_disk(const char *value, struct options *o, char *why)
     return 0;
 }
 
+static int take_nic(const char *value, struct options *o, char *why)
+{
+    struct nic_option option;
+    const char **nics;
+    int err;
+
+    if (o->nic_count == NICS_MAX)
+        return hv_option_fail(why, "more than %u NICs", NICS_MAX);
+    err = nic_option_parse(value, &option, why);
+    if (err)
+        return err;
+    nic_option_fini(&option);
+    nics = realloc(o->nics, (o->nic_count + 1) * sizeof(*nics));
+    if (!nics)
+        return hv_option_fail(why, "out of memory");
+    o->nics = nics;
+    o->nics[o->nic_count++] = value;
+    return 0;
+}
+
 static int take_fault(const char *value, struct options *o, char *why)
 {
     o->fault = value;
@@ -213,6 +247,8 @@ static int take(struct options *o, int option, const char *value, char *why)
         return take_path(value, SOCKET_PATH_MAX, &o->listen, why);
     case OPT_DISK:
         return take_disk(value, o, why);
+    case OPT_NIC:
+        return take_nic(value, o, why);
     case OPT_CHANNELS:
         return take_number16(value, HV_DISK_OPTION_CHANNELS, &o->channels, why);
     case OPT_MAX_VMBUS:
@@ -306,9 +342,9 @@ enum options_result options_parse(int argc, char **argv, struct options *ret_opt
         return wrong("\"%s\" is no option; everything has a name here", argv[optind]);
     if (!o->listen)
         return wrong("--listen PATH is missing: the socket that guests connect to");
-    if (!o->disk_count && !o->control)
-        return wrong(
-            "--disk PATH is missing: at least one disk, or --control to attach some later");
+    if (!o->disk_count && !o->nic_count && !o->control)
+        return wrong("--disk DISK or --nic NIC is missing: at least one, or --control to add some "
+                     "later");
     return OPTIONS_RUN;
 }
 
@@ -319,4 +355,7 @@ void options_fini(struct options *options)
     free(options->disks);
     options->disks = NULL;
     options->disk_count = 0;
+    free(options->nics);
+    options->nics = NULL;
+    options->nic_count = 0;
 }

@@ -12,6 +12,8 @@ struct options {
     const char *listen;
     struct hv_disk_option *disks;
     unsigned disk_count;
+    const char **nics; /* as given, checked */
+    unsigned nic_count;
     uint16_t channels;
     uint32_t max_vmbus;
     uint32_t max_storvsc;
