@@ -51,6 +51,17 @@ static uint8_t *memory(size_t bytes)
     return at;
 }
 
+/** No two pages alike. */
+static void fill_pattern(uint8_t *at)
+{
+    static uint8_t pattern[RIG_MEMORY_BYTES]; /* the same each time: a fuzzer starts many rigs */
+
+    if (!pattern[1])
+        for (uint32_t i = 0; i < RIG_MEMORY_BYTES; i++)
+            pattern[i] = (uint8_t)(i * 7 + (i >> 8));
+    memcpy(at, pattern, sizeof(pattern));
+}
+
 static uint32_t or_default(uint32_t value, uint32_t standard)
 {
     return value ? value : standard;
@@ -72,8 +83,7 @@ void rig_start(struct rig *rig, const struct rig_opts *given)
     rig->memory = aligned_alloc(HV_PAGE_BYTES, RIG_MEMORY_BYTES);
     if (!rig->memory)
         abort();
-    for (uint32_t i = 0; i < RIG_MEMORY_BYTES; i++)
-        rig->memory[i] = (uint8_t)(i * 7 + (i >> 8));
+    fill_pattern(rig->memory);
     ring_bus_reach(rig->bus, rig->memory, RIG_MEMORY_BYTES);
     rig->device = (struct hv_nq_device){
         .receive = {rig->receive, (size_t)o.receive_sections * RIG_SECTION_BYTES, 1},

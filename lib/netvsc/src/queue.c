@@ -160,6 +160,8 @@ static void learn_limits(struct hv_netvsc_queue *q, const struct hv_nq_share *sh
     tx->tso_bytes_max = d->tso_bytes_max;
     if (!tx->section_count)
         tx->copy_bytes = 0;
+    tx->plain_span = hv_min_u32(tx->copy_bytes, tx->frame_bytes_max);
+    tx->plain_span -= hv_min_u32(tx->plain_span, HV_NQ_ETHER_BYTES);
 }
 
 int hv_nq_set_share(struct hv_netvsc_queue *q, const struct hv_nq_share *share)

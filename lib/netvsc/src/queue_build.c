@@ -119,52 +119,77 @@ static int open_section(struct hv_nq_tx *tx)
     tx->message_count++;
     tx->open = m;
     tx->open_at = 0;
+    tx->open_base = tx->section_base + (size_t)m->section * tx->section_bytes;
     return 0;
+}
+
+/** The message before, if any, ends where this one begins; then header and frame. */
+static inline void put_frame(struct hv_nq_tx *tx, struct hv_nq_message *m, uint32_t at,
+                             struct hv_netvsc_tx *f)
+{
+    uint32_t length = at - tx->open_at;
+    uint32_t head_bytes = sizeof(struct hv_rndis_packet);
+    uint8_t *base = tx->open_base;
+
+    if (at)
+        memcpy(base + tx->open_at + offsetof(struct hv_rndis_header, length_bytes), &length,
+               sizeof(length));
+    tx->open_at = at;
+    base += at;
+    if (hv_nq_likely(!(f->flags & HV_NQ_TX_INFO)))
+        hv_nq_encode_plain(base, f->bytes);
+    else
+        head_bytes = hv_nq_encode(base, f);
+    base += head_bytes;
+    if (hv_nq_likely(!f->more_count))
+        copy_short(base, f->data, f->bytes);
+    else
+        gather(base, f, f->bytes);
+    if (hv_nq_unlikely(f->flags & HV_NETVSC_TX_FLAG_TSO))
+        hv_nq_tso_prepare(base, f);
+    m->section_bytes = at + head_bytes + f->bytes;
+    m->frames++;
+    m->frame_bytes += f->bytes;
+    f->copied = 1;
+}
+
+/** Where the next frame goes in the open message; 0: not into this one. */
+static inline uint32_t place_in(const struct hv_nq_tx *tx, const struct hv_nq_message *m,
+                                uint32_t need)
+{
+    uint32_t at = (m->section_bytes + tx->align_mask) & ~tx->align_mask;
+
+    return m->frames < tx->frames_max && at + need <= tx->message_bytes_max ? at : 0;
 }
 
 static int add_to_section(struct hv_nq_tx *tx, struct hv_netvsc_tx *f, uint32_t head_bytes)
 {
-    uint32_t need = head_bytes + f->bytes;
-    struct hv_nq_message *m = tx->open;
-    uint8_t *base;
-    uint32_t at = 0;
+    uint32_t at = tx->open ? place_in(tx, tx->open, head_bytes + f->bytes) : 0;
 
-    if (hv_nq_likely(m != NULL)) {
-        at = (m->section_bytes + tx->align_mask) & ~tx->align_mask;
-        if (m->frames == tx->frames_max || at + need > tx->message_bytes_max)
-            m = NULL;
-    }
-    if (!m) {
+    if (!at) {
         int err = open_section(tx);
 
         if (err)
             return err;
-        m = tx->open;
-        at = 0;
     }
-    base = tx->section_base + (size_t)m->section * tx->section_bytes;
-    if (at) { /* the message before ends where this one begins */
-        uint32_t length = at - tx->open_at;
-
-        memcpy(base + tx->open_at + offsetof(struct hv_rndis_header, length_bytes), &length,
-               sizeof(length));
-    }
-    if (hv_nq_likely(!(f->flags & HV_NQ_TX_INFO)))
-        hv_nq_encode_plain(base + at, f->bytes);
-    else
-        (void)hv_nq_encode(base + at, f);
-    if (hv_nq_likely(!f->more_count))
-        copy_short(base + at + head_bytes, f->data, f->bytes);
-    else
-        gather(base + at + head_bytes, f, f->bytes);
-    if (hv_nq_unlikely(f->flags & HV_NETVSC_TX_FLAG_TSO))
-        hv_nq_tso_prepare(base + at + head_bytes, f);
-    tx->open_at = at;
-    m->section_bytes = at + need;
-    m->frames++;
-    m->frame_bytes += f->bytes;
-    f->copied = 1;
+    put_frame(tx, tx->open, at, f);
     return 0;
+}
+
+/** What most frames are: one short piece, no flags, room in the open message.  False: nothing was done. */
+static inline bool append_plain(struct hv_nq_tx *tx, struct hv_netvsc_tx *f)
+{
+    struct hv_nq_message *m = tx->open;
+    uint32_t at;
+
+    if (!m || f->flags || f->more_count || f->data_bytes != f->bytes ||
+        f->bytes - HV_NQ_ETHER_BYTES > tx->plain_span) /* shorter ones wrap */
+        return false;
+    at = place_in(tx, m, (uint32_t)sizeof(struct hv_rndis_packet) + f->bytes);
+    if (!at)
+        return false;
+    put_frame(tx, m, at, f);
+    return true;
 }
 
 /* ---- By page ---- */
@@ -319,8 +344,10 @@ uint16_t hv_nq_build(struct hv_netvsc_queue *q, struct hv_netvsc_tx *frames, uin
 
         if (n + AHEAD < count)
             __builtin_prefetch(frames[n + AHEAD].data);
+        if (hv_nq_likely(append_plain(&q->tx, &frames[n])))
+            continue;
         err = add_frame(q, &frames[n]);
-        if (hv_nq_likely(!err))
+        if (!err)
             continue;
         if (err != CHUNK_FULL)
             *error = err;

@@ -121,9 +121,11 @@ struct hv_nq_tx {
     uint32_t section_count, section_bytes;
     uint32_t frames_max, message_bytes_max, align_mask;
     uint32_t copy_bytes, frame_bytes_max, tso_bytes_max;
+    uint32_t plain_span; /* by how much a frame that is copied may exceed an Ethernet header */
     struct hv_nq_descriptor *table;
     /* chunk in preparation */
     struct hv_nq_message *open; /* section message that takes more frames, or NULL */
+    uint8_t *open_base;         /* its section */
     uint32_t open_at;           /* where its last frame's message starts */
     uint32_t message_count;
     uint32_t list_words;

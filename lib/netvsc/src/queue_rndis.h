@@ -47,16 +47,21 @@ uint32_t hv_nq_encode_bytes(uint32_t flags);
 /** Header and per-packet information of a frame; the message is as long as both and the frame.  Returns their length. */
 uint32_t hv_nq_encode(uint8_t *to, const struct hv_netvsc_tx *frame);
 
-/** The same for a frame without per-packet information: the usual case, in a few stores. */
+/**
+ * The same for a frame without per-packet information, the usual case.  A constant, then the two lengths over it: bytes put
+ * together in a structure on the stack would have to leave the store buffer before they could be copied as a vector.
+ */
 static inline void hv_nq_encode_plain(uint8_t *to, uint32_t frame_bytes)
 {
-    struct hv_rndis_packet packet = {
-        .hdr = {HV_RNDIS_PACKET, (uint32_t)sizeof(packet) + frame_bytes},
-        .data_offset = sizeof(packet) - HV_RNDIS_OFFSET_BASE,
-        .data_bytes = frame_bytes,
+    static const struct hv_rndis_packet plain = {
+        .hdr.type = HV_RNDIS_PACKET,
+        .data_offset = sizeof(plain) - HV_RNDIS_OFFSET_BASE,
     };
+    uint32_t length_bytes = (uint32_t)sizeof(plain) + frame_bytes;
 
-    memcpy(to, &packet, sizeof(packet));
+    memcpy(to, &plain, sizeof(plain));
+    memcpy(to + offsetof(struct hv_rndis_packet, hdr.length_bytes), &length_bytes, 4);
+    memcpy(to + offsetof(struct hv_rndis_packet, data_bytes), &frame_bytes, 4);
 }
 
 /**

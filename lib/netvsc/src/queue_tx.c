@@ -108,7 +108,7 @@ static int put_message(struct hv_netvsc_queue *q, const struct hv_nq_message *m)
     uint32_t bytes =
         HV_RING_DESCRIPTOR_BYTES + m->list_bytes + HV_NVSP_MESSAGE_BYTES + HV_RING_TRAILER_BYTES;
     struct hv_packet_slot place;
-    struct hv_nvsp_message nvsp = {
+    static const struct hv_nvsp_message nvsp = {
         .type = HV_NVSP_SEND_RNDIS_PACKET,
         .rndis = {HV_NVSP_CHANNEL_DATA, HV_NVSP_SECTION_NONE, 0},
     };
@@ -122,13 +122,15 @@ static int put_message(struct hv_netvsc_queue *q, const struct hv_nq_message *m)
     if (hv_nq_unlikely(err))
         return err;
     q->room -= bytes;
-    if (!m->list_bytes) {
-        nvsp.rndis.section_index = q->first_section + m->section;
-        nvsp.rndis.section_bytes = m->section_bytes;
+    memcpy(place.payload, &nvsp, sizeof(nvsp)); /* the constant first: see hv_nq_encode_plain() */
+    if (hv_nq_likely(!m->list_bytes)) {
+        struct hv_nvsp_message *to = place.payload;
+
+        to->rndis.section_index = q->first_section + m->section;
+        to->rndis.section_bytes = m->section_bytes;
     } else {
         memcpy(place.ext, &q->tx.lists[m->list_at], m->list_bytes);
     }
-    memcpy(place.payload, &nvsp, sizeof(nvsp));
     q->ids[m->descriptor] = desc.trans_id;
     q->generation++;
     return 0;
