@@ -202,6 +202,7 @@ static int find_pages(struct hv_dma *dma)
         return -EPERM;
     }
     dma->runs = NULL;
+    dma->run_count = 0;
     err = read_entries(dma, fd);
     (void)close(fd);
     if (!err)
@@ -260,6 +261,7 @@ static void explain_none(const struct hv_dma *dma, const struct hugepages *huge,
                          int err)
 {
     uint64_t needed = bytes / (huge->page_kib * 1024);
+    uint64_t more = huge->total - huge->free + needed;
 
     hv_log(log_of(dma), HV_LOG_ERROR,
            "no DMA memory (%s): %llu hugepages of %llu kB are needed, %llu of %llu are free; add "
@@ -267,7 +269,7 @@ static void explain_none(const struct hv_dma *dma, const struct hugepages *huge,
            "sysctl vm.nr_hugepages=%llu",
            strerror(-err), (unsigned long long)needed, (unsigned long long)huge->page_kib,
            (unsigned long long)huge->free, (unsigned long long)huge->total,
-           (unsigned long long)(huge->total - huge->free + needed));
+           (unsigned long long)more);
 }
 
 static int map_huge(struct hv_dma *dma, size_t bytes)

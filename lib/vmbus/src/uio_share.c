@@ -17,19 +17,15 @@ static const char *const prefixes[HV_SHARED_KINDS] = {
     [HV_SHARED_SEND] = "send:",
 };
 
-/** The whole map, and where in it the buffer starts. */
-static int map_buffer(const struct hv_uio *uio, const struct hv_uio_link *link,
-                      const struct hv_uio_map *map, void **ret_address)
+/** NULL: see errno. */
+static void *map_buffer(const struct hv_uio *uio, const struct hv_uio_link *link,
+                        const struct hv_uio_map *map)
 {
-    uint32_t page_bytes = uio->env.page_bytes;
-    uint8_t *at =
-        mmap(NULL, hv_align_up(map->bytes + map->skip, page_bytes), PROT_READ | PROT_WRITE,
+    void *at =
+        mmap(NULL, hv_align_up(map->bytes, uio->env.page_bytes), PROT_READ | PROT_WRITE,
              MAP_SHARED | MAP_POPULATE, link->map_fd, (off_t)(map->index * uio->env.map_stride));
 
-    if (at == MAP_FAILED)
-        return -errno;
-    *ret_address = at + map->skip;
-    return 0;
+    return at == MAP_FAILED ? NULL : at;
 }
 
 int hv_uio_share(struct hv_channel *primary, enum hv_shared_kind kind, size_t bytes,
@@ -54,9 +50,11 @@ int hv_uio_share(struct hv_channel *primary, enum hv_shared_kind kind, size_t by
     if (!err && (!handle || map.skip || map.bytes % HV_PAGE_BYTES ||
                  map.bytes >> HV_PAGE_SHIFT > HV_GPADL_RANGE_MAX_PAGES))
         err = -EPROTO;
-    if (!err)
-        err = map_buffer(uio, link, &map, &address);
-    if (err) {
+    if (!err) {
+        address = map_buffer(uio, link, &map);
+        err = address ? 0 : -errno;
+    }
+    if (!address) {
         hv_log(log, HV_LOG_ERROR, "cannot map \"%s\": %s", prefixes[kind], strerror(-err));
         return err == -EPROTO ? -EIO : err;
     }

@@ -96,7 +96,7 @@ int hv_uio_parse_number(const char *text, uint64_t max, uint64_t *ret_value)
 int hv_uio_read_number(const struct hv_uio *uio, uint64_t max, uint64_t *ret_value,
                        const char *folder, const char *leaf_format, ...)
 {
-    char text[HV_UIO_NAME_BYTES];
+    char text[HV_UIO_NAME_BYTES] = "";
     va_list args;
     int err;
 

@@ -200,6 +200,10 @@ bool hv_ring_rx_busy(const struct hv_ring_rx *rx);
 /** True when a packet waits or the ring is dead: peek will say which.  At most one shared load. */
 bool hv_ring_rx_ready(const struct hv_ring_rx *rx);
 
+/** The private copy of a ring that is mapped once: bring [from, to) in from the peer, or out to it. */
+void hv_ring_copy_in_(const struct hv_ring_area *area, uint32_t from, uint32_t to);
+void hv_ring_copy_out_(const struct hv_ring_area *area, uint32_t from, uint32_t to);
+
 #include <hv/ring_inline.h>
 
 #endif

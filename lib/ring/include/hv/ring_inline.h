@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The four functions of hv/ring.h that run once per packet or per batch, and what they are made of.
- * Include hv/ring.h, not this.
+ * The four functions that run once per packet or per batch, and what they are made of: include hv/ring.h, not this.
  *
  * ORDER.  Each side stores its own index and then looks at what the other side wants; each side going to sleep stores
  * what it wants and then looks at the other's index.  One of the two must see the other's store, so all four stores
@@ -74,10 +73,6 @@ static inline int hv_ring_tx_take_(struct hv_ring_tx *tx, uint32_t index)
     tx->room = size - hv_ring_distance_(index, tx->write, size);
     return 0;
 }
-
-/** The private copy of a ring that is mapped once: bring [from, to) in from the peer, or out to it. */
-void hv_ring_copy_in_(const struct hv_ring_area *area, uint32_t from, uint32_t to);
-void hv_ring_copy_out_(const struct hv_ring_area *area, uint32_t from, uint32_t to);
 
 /** Take over a write index: not behind the last one, seen from the oldest byte that is still ours. */
 static inline int hv_ring_rx_take_(struct hv_ring_rx *rx, uint32_t index)
