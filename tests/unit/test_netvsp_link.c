@@ -10,78 +10,11 @@
 #include <hv/base/bits.h>
 #include <hv/base/endian.h>
 
-#include "link.h"
-#include "netvsp_frames.h"
+#include "netvsp_nic.h"
 #include "suite.h"
-
-#define KEEP 64u
-
-/* A NIC that keeps what it is given. */
-struct nic {
-    struct hv_link *link;
-    unsigned room; /* frames that it still takes */
-    struct net_flat kept[KEEP];
-    unsigned kept_count;
-    int from_queue, to_queue; /* of the last delivery */
-    _Atomic uint64_t frames;
-    _Atomic int carrier; /* last told; -1 = nothing */
-    _Atomic unsigned told;
-};
-
-static uint16_t nic_deliver(void *arg, int from_queue, int to_queue, const struct hv_frame *frames,
-                            uint16_t count)
-{
-    struct nic *nic = arg;
-
-    nic->from_queue = from_queue;
-    nic->to_queue = to_queue;
-    if (count > nic->room)
-        count = (uint16_t)nic->room;
-    nic->room -= count;
-    for (uint16_t i = 0; i < count && nic->kept_count < KEEP; i++)
-        net_flatten(&frames[i], &nic->kept[nic->kept_count++]);
-    nic->frames += count;
-    return count;
-}
-
-static void nic_carrier(void *arg, bool up)
-{
-    struct nic *nic = arg;
-
-    nic->carrier = up;
-    nic->told++;
-}
-
-static int open_nic(struct nic *nic, const char *text, uint16_t queues, const void *scope,
-                    char *why)
-{
-    const struct hv_link_opts opts = {
-        .text = text,
-        .queues = queues,
-        .frame_bytes_max = 1518,
-        .mac = {2, 1, 2, 3, 4, 5},
-        .scope = scope,
-    };
-    const struct hv_link_nic face = {nic, nic_deliver, nic_carrier};
-
-    memset(nic, 0, sizeof(*nic));
-    nic->room = UINT32_MAX;
-    nic->carrier = -1;
-    return hv_link_create(&opts, &face, why, &nic->link);
-}
 
 static struct nic nic_a, nic_b, nic_c;
 static struct net_frame net;
-static char why[HV_NETVSP_WHY_BYTES];
-
-static struct hv_link_stats stats_of(const struct nic *nic)
-{
-    struct hv_link_stats stats;
-
-    hv_link_get_stats(nic->link, &stats);
-    return stats;
-}
-
 static void test_wrong_texts(void)
 {
     static const struct {
@@ -129,13 +62,13 @@ static void test_wrong_texts(void)
     for (size_t i = 0; i < HV_COUNT_OF(cases); i++) {
         const char *name = cases[i].text ? cases[i].text : "NULL";
 
-        HV_CHECK_ROW(name, open_nic(&nic_a, cases[i].text, 1, NULL, why) == cases[i].want);
-        HV_CHECK_ROW(name, strstr(why, cases[i].says) != NULL);
+        HV_CHECK_ROW(name, nic_open(&nic_a, cases[i].text, 1, NULL) == cases[i].want);
+        HV_CHECK_ROW(name, strstr(nic_a.why, cases[i].says) != NULL);
         HV_CHECK_ROW(name, (nic_a.link != NULL) == (cases[i].want == 0));
-        hv_link_destroy(nic_a.link);
+        nic_close(&nic_a);
     }
-    CU_ASSERT_EQUAL(open_nic(&nic_a, "loop", 0, NULL, why), -EINVAL);
-    CU_ASSERT_EQUAL(open_nic(&nic_a, "loop", 65, NULL, why), -EINVAL);
+    CU_ASSERT_EQUAL(nic_open(&nic_a, "loop", 0, NULL), -EINVAL);
+    CU_ASSERT_EQUAL(nic_open(&nic_a, "loop", 65, NULL), -EINVAL);
     CU_ASSERT_PTR_NULL(nic_a.link);
     hv_link_destroy(NULL);
 }
@@ -145,19 +78,19 @@ static void test_sink(void)
     const struct net_shape shape = {.payload = 100};
     struct hv_frame frames[2];
 
-    CU_ASSERT_EQUAL_FATAL(open_nic(&nic_a, "sink", 2, NULL, why), 0);
+    CU_ASSERT_EQUAL_FATAL(nic_open(&nic_a, "sink", 2, NULL), 0);
     net_make(&net, &shape);
     frames[0] = frames[1] = net.frame;
     hv_link_send(nic_a.link, 0, frames, 2);
     hv_link_send(nic_a.link, 1, frames, 1);
-    CU_ASSERT_EQUAL(stats_of(&nic_a).sent, 3);
-    CU_ASSERT_EQUAL(stats_of(&nic_a).sent_bytes, 3 * net.frame.bytes);
+    CU_ASSERT_EQUAL(nic_stats(&nic_a).sent, 3);
+    CU_ASSERT_EQUAL(nic_stats(&nic_a).sent_bytes, 3 * net.frame.bytes);
     CU_ASSERT_EQUAL(hv_link_poll(nic_a.link, 0, 32), 0);
     CU_ASSERT(!hv_link_arm(nic_a.link, 0));
     CU_ASSERT_EQUAL(hv_link_fd(nic_a.link, 0), -1);
     CU_ASSERT(hv_link_carrier(nic_a.link));
     CU_ASSERT_EQUAL(nic_a.frames, 0);
-    hv_link_destroy(nic_a.link);
+    nic_close(&nic_a);
 }
 
 static void test_loop(void)
@@ -167,7 +100,7 @@ static void test_loop(void)
     static struct net_frame large;
     struct hv_frame frames[3];
 
-    CU_ASSERT_EQUAL_FATAL(open_nic(&nic_a, "loop", 4, NULL, why), 0);
+    CU_ASSERT_EQUAL_FATAL(nic_open(&nic_a, "loop", 4, NULL), 0);
     net_make(&net, &shape);
     net_make(&large, &lso);
     frames[0] = net.frame;
@@ -190,20 +123,20 @@ static void test_loop(void)
     for (unsigned i = 1; i <= 3; i++)
         CU_ASSERT(net_checksums_good(nic_a.kept[i].data, nic_a.kept[i].bytes, 14, 34));
     CU_ASSERT_EQUAL(nic_a.kept[4].bytes, net.frame.bytes);
-    CU_ASSERT_EQUAL(stats_of(&nic_a).sent, 3);
-    CU_ASSERT_EQUAL(stats_of(&nic_a).segmented, 1);
-    CU_ASSERT_EQUAL(stats_of(&nic_a).delivered, 5);
+    CU_ASSERT_EQUAL(nic_stats(&nic_a).sent, 3);
+    CU_ASSERT_EQUAL(nic_stats(&nic_a).segmented, 1);
+    CU_ASSERT_EQUAL(nic_stats(&nic_a).delivered, 5);
 
     nic_a.room = 2; /* the rest is lost, as on a wire, and counted */
     hv_link_send(nic_a.link, 0, frames, 3);
-    CU_ASSERT_EQUAL(stats_of(&nic_a).delivered, 7);
-    CU_ASSERT_EQUAL(stats_of(&nic_a).deliver_dropped, 3);
+    CU_ASSERT_EQUAL(nic_stats(&nic_a).delivered, 7);
+    CU_ASSERT_EQUAL(nic_stats(&nic_a).deliver_dropped, 3);
     frames[1].mss = 1; /* and what cannot be done is dropped alone */
     nic_a.room = 100;
     hv_link_send(nic_a.link, 0, frames, 3);
-    CU_ASSERT_EQUAL(stats_of(&nic_a).delivered, 9);
-    CU_ASSERT_EQUAL(stats_of(&nic_a).send_dropped, 1);
-    hv_link_destroy(nic_a.link);
+    CU_ASSERT_EQUAL(nic_stats(&nic_a).delivered, 9);
+    CU_ASSERT_EQUAL(nic_stats(&nic_a).send_dropped, 1);
+    nic_close(&nic_a);
 }
 
 static void test_source(void)
@@ -211,7 +144,7 @@ static void test_source(void)
     static const uint8_t mac[6] = {2, 1, 2, 3, 4, 5};
     unsigned ports[8] = {0};
 
-    CU_ASSERT_EQUAL_FATAL(open_nic(&nic_a, "source:67,flows=8,count=70", 2, NULL, why), 0);
+    CU_ASSERT_EQUAL_FATAL(nic_open(&nic_a, "source:67,flows=8,count=70", 2, NULL), 0);
     CU_ASSERT(hv_link_arm(nic_a.link, 0)); /* has work at once */
     CU_ASSERT_EQUAL(hv_link_poll(nic_a.link, 0, 32), 32);
     CU_ASSERT_EQUAL(nic_a.to_queue, 0);
@@ -226,8 +159,8 @@ static void test_source(void)
     CU_ASSERT_EQUAL(hv_link_poll(nic_a.link, 0, 32), 0);
     CU_ASSERT(!hv_link_arm(nic_a.link, 0));
     CU_ASSERT_EQUAL(nic_a.frames, 70);
-    CU_ASSERT_EQUAL(nic_a.kept_count, KEEP);
-    for (unsigned i = 0; i < KEEP; i++) {
+    CU_ASSERT_EQUAL(nic_a.kept_count, NIC_KEEP);
+    for (unsigned i = 0; i < NIC_KEEP; i++) {
         const struct net_flat *kept = &nic_a.kept[i];
 
         CU_ASSERT_EQUAL(kept->bytes, 67);
@@ -238,20 +171,20 @@ static void test_source(void)
         ports[hv_get_be16(kept->data + 34) % 8]++;
     }
     for (unsigned i = 0; i < 8; i++)
-        CU_ASSERT_EQUAL(ports[i], KEEP / 8);
+        CU_ASSERT_EQUAL(ports[i], NIC_KEEP / 8);
     nic_a.room = 100;
     CU_ASSERT_EQUAL(hv_link_poll(nic_a.link, 1, 100), 70); /* each queue its own */
     CU_ASSERT_EQUAL(nic_a.from_queue, 1);
-    CU_ASSERT_EQUAL(stats_of(&nic_a).delivered, 140);
-    CU_ASSERT_EQUAL(stats_of(&nic_a).delivered_bytes, 140 * 67);
-    hv_link_destroy(nic_a.link);
+    CU_ASSERT_EQUAL(nic_stats(&nic_a).delivered, 140);
+    CU_ASSERT_EQUAL(nic_stats(&nic_a).delivered_bytes, 140 * 67);
+    nic_close(&nic_a);
 
-    CU_ASSERT_EQUAL_FATAL(open_nic(&nic_a, "source:64,rss", 1, NULL, why), 0);
+    CU_ASSERT_EQUAL_FATAL(nic_open(&nic_a, "source:64,rss", 1, NULL), 0);
     CU_ASSERT_EQUAL(hv_link_poll(nic_a.link, 0, 64), 64);
     CU_ASSERT_EQUAL(nic_a.to_queue, -1);
     for (unsigned i = 0; i < 10000; i++) /* never ends */
         CU_ASSERT(hv_link_poll(nic_a.link, 0, 64) == 64);
-    hv_link_destroy(nic_a.link);
+    nic_close(&nic_a);
 }
 
 static void send_one(struct nic *nic)
@@ -267,22 +200,22 @@ static void test_pair(void)
 {
     int scope = 0;
 
-    CU_ASSERT_EQUAL_FATAL(open_nic(&nic_a, "pair:x", 1, &scope, why), 0);
+    CU_ASSERT_EQUAL_FATAL(nic_open(&nic_a, "pair:x", 1, &scope), 0);
     CU_ASSERT(!hv_link_carrier(nic_a.link));
     send_one(&nic_a);
-    CU_ASSERT_EQUAL(stats_of(&nic_a).send_dropped, 1);
-    CU_ASSERT_EQUAL_FATAL(open_nic(&nic_c, "pair:x", 1, NULL, why), 0); /* another host's */
+    CU_ASSERT_EQUAL(nic_stats(&nic_a).send_dropped, 1);
+    CU_ASSERT_EQUAL_FATAL(nic_open(&nic_c, "pair:x", 1, NULL), 0); /* another host's */
     CU_ASSERT(!hv_link_carrier(nic_a.link));
-    hv_link_destroy(nic_c.link);
-    CU_ASSERT_EQUAL_FATAL(open_nic(&nic_c, "pair:y", 1, &scope, why), 0);
+    nic_close(&nic_c);
+    CU_ASSERT_EQUAL_FATAL(nic_open(&nic_c, "pair:y", 1, &scope), 0);
     CU_ASSERT(!hv_link_carrier(nic_a.link));
-    hv_link_destroy(nic_c.link);
+    nic_close(&nic_c);
 
-    CU_ASSERT_EQUAL_FATAL(open_nic(&nic_b, "pair:x", 2, &scope, why), 0);
+    CU_ASSERT_EQUAL_FATAL(nic_open(&nic_b, "pair:x", 2, &scope), 0);
     CU_ASSERT(hv_link_carrier(nic_a.link) && hv_link_carrier(nic_b.link));
     CU_ASSERT_EQUAL(nic_a.carrier, 1);
-    CU_ASSERT_EQUAL(open_nic(&nic_c, "pair:x", 1, &scope, why), -EBUSY);
-    CU_ASSERT_STRING_EQUAL(why, "pair:x has two NICs already");
+    CU_ASSERT_EQUAL(nic_open(&nic_c, "pair:x", 1, &scope), -EBUSY);
+    CU_ASSERT_STRING_EQUAL(nic_c.why, "pair:x has two NICs already");
     send_one(&nic_a);
     CU_ASSERT_EQUAL(nic_b.kept_count, 1);
     CU_ASSERT_EQUAL(nic_b.from_queue, -1);
@@ -291,28 +224,28 @@ static void test_pair(void)
     CU_ASSERT_EQUAL(nic_a.kept_count, 0);
     nic_a.room = 0;
     send_one(&nic_b);
-    CU_ASSERT_EQUAL(stats_of(&nic_a).deliver_dropped, 1);
-    CU_ASSERT_EQUAL(stats_of(&nic_a).delivered, 0);
-    CU_ASSERT_EQUAL(stats_of(&nic_b).delivered, 1);
-    CU_ASSERT_EQUAL(stats_of(&nic_b).sent, 1);
+    CU_ASSERT_EQUAL(nic_stats(&nic_a).deliver_dropped, 1);
+    CU_ASSERT_EQUAL(nic_stats(&nic_a).delivered, 0);
+    CU_ASSERT_EQUAL(nic_stats(&nic_b).delivered, 1);
+    CU_ASSERT_EQUAL(nic_stats(&nic_b).sent, 1);
 
     hv_link_set_up(nic_a.link, false); /* switched off: both without carrier */
     CU_ASSERT(nic_b.carrier == 0 && !hv_link_carrier(nic_b.link));
     send_one(&nic_b);
-    CU_ASSERT_EQUAL(stats_of(&nic_b).send_dropped, 1);
+    CU_ASSERT_EQUAL(nic_stats(&nic_b).send_dropped, 1);
     hv_link_set_up(nic_a.link, false);
     CU_ASSERT_EQUAL(nic_b.told, 2);
     hv_link_set_up(nic_a.link, true);
     CU_ASSERT(nic_b.carrier == 1 && hv_link_carrier(nic_b.link));
 
-    hv_link_destroy(nic_a.link);
+    nic_close(&nic_a);
     CU_ASSERT(nic_b.carrier == 0 && !hv_link_carrier(nic_b.link));
-    CU_ASSERT_EQUAL_FATAL(open_nic(&nic_c, "pair:x", 1, &scope, why), 0); /* the place is free */
+    CU_ASSERT_EQUAL_FATAL(nic_open(&nic_c, "pair:x", 1, &scope), 0); /* the place is free */
     CU_ASSERT(nic_b.carrier == 1);
     send_one(&nic_b);
     CU_ASSERT_EQUAL(nic_c.kept_count, 1);
-    hv_link_destroy(nic_b.link);
-    hv_link_destroy(nic_c.link);
+    nic_close(&nic_b);
+    nic_close(&nic_c);
 }
 
 static _Atomic bool stop;
@@ -338,13 +271,13 @@ static void test_pair_threads(void)
     pthread_t thread;
     uint64_t delivered = 0;
 
-    CU_ASSERT_EQUAL_FATAL(open_nic(&nic_a, "pair:t", 1, NULL, why), 0);
+    CU_ASSERT_EQUAL_FATAL(nic_open(&nic_a, "pair:t", 1, NULL), 0);
     stop = false;
     CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, send_for_ever, nic_a.link), 0);
     for (unsigned round = 0; round < 200; round++) {
         struct nic *nic = malloc(sizeof(*nic));
 
-        if (!nic || open_nic(nic, "pair:t", 1, NULL, why)) {
+        if (!nic || nic_open(nic, "pair:t", 1, NULL)) {
             CU_FAIL("no peer");
             free(nic);
             break;
@@ -359,8 +292,8 @@ static void test_pair_threads(void)
     stop = true;
     CU_ASSERT_EQUAL(pthread_join(thread, NULL), 0);
     CU_ASSERT(delivered >= 200);
-    CU_ASSERT_EQUAL(stats_of(&nic_a).sent, delivered);
-    hv_link_destroy(nic_a.link);
+    CU_ASSERT_EQUAL(nic_stats(&nic_a).sent, delivered);
+    nic_close(&nic_a);
 }
 
 int main(int argc, char **argv)

@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ethtool.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -44,23 +46,29 @@ int hv_tap_parse(struct hv_tap *tap, char *text, char why[HV_NETVSP_WHY_BYTES])
     return 0;
 }
 
-/* Flags of an existing tun or tap device, 0 = there is an interface but no such device, -1 = no interface. */
-static int existing_flags(const char *name)
+/* One request about the interface, in the network namespace of the process. */
+static int ask(const char *name, unsigned long what, struct ifreq *request)
 {
-    char path[64];
-    unsigned flags = 0;
-    FILE *file;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int err = 0;
 
-    if (!if_nametoindex(name))
-        return -1;
-    (void)snprintf(path, sizeof(path), "/sys/class/net/%s/tun_flags", name);
-    file = fopen(path, "re");
-    if (!file)
-        return 0;
-    if (fscanf(file, "%x", &flags) != 1)
-        flags = 0;
-    (void)fclose(file);
-    return (int)(flags & 0x7fffffff);
+    if (fd < 0)
+        return -errno;
+    (void)snprintf(request->ifr_name, sizeof(request->ifr_name), "%s", name);
+    if (ioctl(fd, what, request))
+        err = -errno;
+    (void)close(fd);
+    return err;
+}
+
+/* Not by sysfs, which may show another network namespace. */
+static bool is_tap(const char *name)
+{
+    struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
+    struct ifreq request = {.ifr_data = (char *)&info};
+
+    return !ask(name, SIOCETHTOOL, &request) && !strcmp(info.driver, "tun") &&
+           !strcmp(info.bus_info, "tap");
 }
 
 static int explain_open(int err, const char *name, char why[HV_NETVSP_WHY_BYTES])
@@ -81,7 +89,7 @@ static int explain_open(int err, const char *name, char why[HV_NETVSP_WHY_BYTES]
     }
 }
 
-static int explain_attach(int err, const char *name, uint16_t queues, int flags,
+static int explain_attach(int err, const char *name, uint16_t queues, bool existed,
                           char why[HV_NETVSP_WHY_BYTES])
 {
     switch (err) {
@@ -97,10 +105,10 @@ static int explain_attach(int err, const char *name, uint16_t queues, int flags,
         return hv_link_fail(why, -EINVAL, "tap:%s: the kernel gives a tap no %u queues", name,
                             queues);
     case EINVAL:
-        if (flags >= 0 && !(flags & IFF_TAP))
+        if (existed && !is_tap(name))
             return hv_link_fail(why, -EINVAL,
                                 "tap:%s: an interface of that name exists and is no tap", name);
-        if (flags >= 0 && queues > 1 && !(flags & IFF_MULTI_QUEUE))
+        if (existed && queues > 1)
             return hv_link_fail(why, -EINVAL,
                                 "tap:%s exists with a single queue: make it with \"multi_queue\", "
                                 "or use queues=1",
@@ -123,22 +131,30 @@ static int set_up_queue(const struct hv_tap *tap, int fd, char why[HV_NETVSP_WHY
     return 0;
 }
 
-static int open_queue(const struct hv_tap *tap, uint16_t queues, int flags, int *ret_fd,
-                      char why[HV_NETVSP_WHY_BYTES])
+static int attach(int fd, const char *name, bool multi_queue)
 {
     struct ifreq request = {0};
-    bool multi = flags > 0 ? flags & IFF_MULTI_QUEUE : queues > 1;
+
+    (void)snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+    request.ifr_flags =
+        (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (multi_queue ? IFF_MULTI_QUEUE : 0));
+    return ioctl(fd, TUNSETIFF, &request) ? errno : 0;
+}
+
+static int open_queue(const struct hv_tap *tap, uint16_t queues, int *ret_fd,
+                      char why[HV_NETVSP_WHY_BYTES])
+{
     int fd = open(CLONE_DEVICE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
     int err;
 
     if (fd < 0)
         return explain_open(errno, tap->name, why);
-    memcpy(request.ifr_name, tap->name, sizeof(request.ifr_name));
-    request.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (multi ? IFF_MULTI_QUEUE : 0));
-    if (queues > 1 && !multi)
-        err = explain_attach(EINVAL, tap->name, queues, flags, why);
-    else if (ioctl(fd, TUNSETIFF, &request))
-        err = explain_attach(errno, tap->name, queues, flags, why);
+    err = attach(fd, tap->name, queues > 1);
+    /* One queue of a tap that was made for several. */
+    if (err == EINVAL && queues == 1 && !attach(fd, tap->name, true))
+        err = 0;
+    if (err)
+        err = explain_attach(err, tap->name, queues, !tap->is_ours, why);
     else
         err = set_up_queue(tap, fd, why);
     if (err) {
@@ -149,29 +165,13 @@ static int open_queue(const struct hv_tap *tap, uint16_t queues, int flags, int 
     return 0;
 }
 
-/* One request about the interface, in the network namespace of the process. */
-static int ask(const char *name, unsigned long what, struct ifreq *request)
-{
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    int err = 0;
-
-    if (fd < 0)
-        return -errno;
-    (void)snprintf(request->ifr_name, sizeof(request->ifr_name), "%s", name);
-    if (ioctl(fd, what, request))
-        err = -errno;
-    (void)close(fd);
-    return err;
-}
-
 int hv_tap_open(struct hv_tap *tap, uint16_t queues, int *ret_fds, char why[HV_NETVSP_WHY_BYTES])
 {
     struct ifreq request = {0};
-    int flags = existing_flags(tap->name);
 
-    tap->is_ours = flags < 0;
+    tap->is_ours = !if_nametoindex(tap->name);
     for (uint16_t i = 0; i < queues; i++) {
-        int err = open_queue(tap, queues, flags, &ret_fds[i], why);
+        int err = open_queue(tap, queues, &ret_fds[i], why);
 
         if (err) {
             while (i--)
