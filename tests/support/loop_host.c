@@ -142,6 +142,8 @@ int loop_poll(struct loop *loop)
         }
         if (channel->open && channel->closed) {
             channel->open = false;
+            if (!i)
+                memset(loop->gpadls, 0, sizeof(loop->gpadls)); /* unmapped with the primary */
             done++;
         }
     }
@@ -364,4 +366,72 @@ ssize_t hv_host_channel_map_gpa(struct hv_host_channel *channel, const struct hv
     }
     *ret_bytes = header[2];
     return (ssize_t)n;
+}
+
+ssize_t hv_host_channel_map_gpa_ranges(struct hv_host_channel *channel,
+                                       const struct hv_packet *packet, struct iovec *iov,
+                                       size_t max, uint32_t *ret_bytes)
+{
+    const uint64_t *word = packet->ext;
+    uint32_t words = packet->ext_bytes / 8, at = 1, total = 0, ranges;
+    size_t n = 0;
+
+    if (packet->type != HV_PACKET_GPA_DIRECT || !words)
+        return -EINVAL;
+    ranges = (uint32_t)(word[0] >> 32);
+    if (!ranges)
+        return -EINVAL;
+    for (; ranges; ranges--) {
+        uint32_t left = at < words ? (uint32_t)word[at] : 0;
+        uint64_t offset = at < words ? word[at] >> 32 : 0;
+
+        if (!left || offset >= HV_PAGE_BYTES)
+            return -EINVAL;
+        for (at++, total += left; left; at++) {
+            uint32_t bytes = hv_min_u32(left, HV_PAGE_BYTES - (uint32_t)offset);
+
+            if (at >= words)
+                return -EINVAL;
+            if (word[at] < LOOP_FIRST_PFN || word[at] >= LOOP_FIRST_PFN + LOOP_PAGES)
+                return -EFAULT;
+            if (n == max)
+                return -ENOBUFS;
+            iov[n].iov_base =
+                channel->loop->memory + (word[at] - LOOP_FIRST_PFN) * HV_PAGE_BYTES + offset;
+            iov[n++].iov_len = bytes;
+            left -= bytes;
+            offset = 0;
+        }
+    }
+    *ret_bytes = total;
+    return (ssize_t)n;
+}
+
+int hv_host_channel_map_gpadl(struct hv_host_channel *channel, uint32_t gpadl, void **ret_address,
+                              size_t *ret_bytes)
+{
+    struct loop *loop = channel->loop;
+    uint32_t i = gpadl - LOOP_GPADL;
+
+    if (i >= LOOP_GPADLS || !loop->gpadls[i].pages)
+        return -ENOENT;
+    if (loop->gpadls[i].mapped)
+        return -EEXIST;
+    loop->gpadls[i].mapped = true;
+    *ret_address = loop->memory + (size_t)loop->gpadls[i].first * HV_PAGE_BYTES;
+    *ret_bytes = (size_t)loop->gpadls[i].pages * HV_PAGE_BYTES;
+    return 0;
+}
+
+void hv_host_channel_unmap_gpadl(struct hv_host_channel *channel, uint32_t gpadl)
+{
+    if (gpadl - LOOP_GPADL < LOOP_GPADLS)
+        channel->loop->gpadls[gpadl - LOOP_GPADL].mapped = false;
+}
+
+void hv_host_channel_get_stats(const struct hv_host_channel *channel,
+                               struct hv_host_stats *ret_stats)
+{
+    *ret_stats =
+        (struct hv_host_stats){.in = channel->host_rx.stats, .out = channel->host_tx.stats};
 }

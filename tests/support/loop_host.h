@@ -17,6 +17,8 @@
 #define LOOP_GUEST_ID  7
 #define LOOP_FIRST_PFN 0x1000u
 #define LOOP_PAGES     64u
+#define LOOP_GPADL     0x10u
+#define LOOP_GPADLS    4
 
 /** Both ends of a channel.  Tests look at it; the guest's ends are theirs. */
 struct hv_host_channel {
@@ -46,6 +48,11 @@ struct loop {
     void *withdrawn_arg;
     bool withdrawing;
     uint8_t *memory; /* of the guest: LOOP_PAGES from LOOP_FIRST_PFN on */
+    /* GPADLs of LOOP_GPADL and up: their first page and number of pages (0 = there is none). */
+    struct {
+        uint32_t first, pages;
+        bool mapped;
+    } gpadls[LOOP_GPADLS];
 };
 
 /** data_bytes of each ring, without control page. */

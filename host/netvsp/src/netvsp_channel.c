@@ -170,12 +170,15 @@ static void flap_link(struct hv_netvsp_queue *q)
 /** Primary only. */
 static int control(struct hv_netvsp_queue *q)
 {
+    int done;
+
     if (atomic_load_explicit(&q->nic->ports[0].flaps, memory_order_relaxed) &&
         atomic_exchange(&q->nic->ports[0].flaps, 0))
         flap_link(q);
     hv_netvsp_indicate_link(q);
-    hv_netvsp_tell(q);
-    return hv_netvsp_send_control(q);
+    done = hv_netvsp_send_control(q);
+    hv_netvsp_tell(q); /* after the answers: some guests wait for those alone */
+    return done;
 }
 
 static void publish(struct hv_netvsp_queue *q)

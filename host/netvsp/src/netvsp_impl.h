@@ -173,7 +173,8 @@ struct hv_netvsp_queue {
     bool closing, dead, held, unreleased, unpublished, detached, signals_stale;
     bool short_of_room;     /* ring space towards the guest */
     bool short_of_sections; /* receive sections */
-    uint32_t room;          /* ring bytes that are free at least */
+    bool was_short;
+    uint32_t room; /* ring bytes that are free at least */
     uint32_t message_bytes;
     uint16_t offer_sub_channels;
     bool handover_armed;

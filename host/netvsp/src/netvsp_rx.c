@@ -397,10 +397,11 @@ int hv_netvsp_rx_poll(struct hv_netvsp_queue *q)
         return done;
     for (uint16_t i = 0; i < q->polled_count && q->section_head != q->section_tail; i++)
         done += hv_link_poll(q->nic->link, q->polled[i], LINK_BUDGET);
-    if (q->section_head == q->section_tail && !q->short_of_sections) {
+    if (q->section_head == q->section_tail)
         q->short_of_sections = true;
+    if (q->short_of_sections && !q->was_short)
         hv_netvsp_count(&q->counters.no_buffer, 1);
-    }
+    q->was_short = q->short_of_sections;
     return done;
 }
 

@@ -170,7 +170,7 @@ uint32_t hv_netvsp_query_rss(struct hv_netvsp_queue *q, uint8_t *reply, uint32_t
         q->session->version < HV_NVSP_VERSION_5)
         return HV_RNDIS_STATUS_NOT_SUPPORTED;
     memcpy(reply, &caps, sizeof(caps));
-    *ret_bytes = sizeof(caps);
+    *ret_bytes = caps.hdr.size_bytes; /* DPDK takes no byte more */
     return HV_RNDIS_STATUS_SUCCESS;
 }
 
