@@ -56,6 +56,7 @@ struct loop_nic_opts {
     uint32_t multicast_max;
     bool no_offloads, silent_offloads; /* unknown; no indication of what is on */
     bool link_down;
+    bool may_not_grow; /* the kernel could not hand out sub-channels */
 };
 
 /** What the driver told, for tests to look at. */

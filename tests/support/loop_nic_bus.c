@@ -111,6 +111,11 @@ size_t hv_vmbus_wait_subchannels(struct hv_vmbus *bus, const struct hv_guid *ins
     return offered < count ? offered : count;
 }
 
+bool hv_channel_may_grow(const struct hv_channel *c)
+{
+    return !c->nic->opts.may_not_grow;
+}
+
 /* ---- DMA ---- */
 
 int hv_dma_alloc(struct hv_vmbus *bus, size_t bytes, struct hv_dma **ret_dma)

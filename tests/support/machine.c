@@ -438,6 +438,11 @@ void machine_cut(struct machine *m)
     must(shutdown(m->last_socket, SHUT_RDWR) == 0, "shutdown");
 }
 
+struct hv_host *machine_host(struct machine *m)
+{
+    return m->host;
+}
+
 struct hv_storvsp *machine_storvsp(struct machine *m)
 {
     return m->storvsp;

@@ -39,6 +39,7 @@ void machine_cut(struct machine *machine);
 
 /** Run in the host's control thread and wait for the end of it. */
 void machine_run(struct machine *machine, void (*run)(void *arg), void *arg);
+struct hv_host *machine_host(struct machine *machine);
 struct hv_storvsp *machine_storvsp(struct machine *machine);
 /** Disk of a LUN; NULL while there is none. */
 struct hv_disk *machine_disk(struct machine *machine, uint8_t lun);

@@ -79,6 +79,7 @@ static void test_fewer(void)
         {"one granted", {.rx_queues = 8, .sub_channels = 1}, 2},
         {"granted and not offered", {.rx_queues = 8, .sub_channels = 4, .offered = 2}, 3},
         {"offered and not openable", {.rx_queues = 8, .sub_channels = 4, .openable = 1}, 2},
+        {"kernel without", {.rx_queues = 8, .sub_channels = 4, .may_not_grow = true}, 1},
         {"old", {.rx_queues = 8, .sub_channels = 4, .max_version = HV_NVSP_VERSION_4}, 1},
     };
 

@@ -122,15 +122,23 @@ int hv_netvsc_attach(struct hv_netvsc *n)
     return err;
 }
 
+bool hv_netvsc_holds_frames(struct hv_netvsc *n)
+{
+    bool held = false;
+
+    for (uint16_t i = 0; i < n->open_count; i++)
+        held |= hv_nq_held(n->queues[i]) != 0;
+    return held;
+}
+
 int hv_netvsc_reattach(struct hv_netvsc *n)
 {
     struct hv_netvsc_queue *queue = n->queues[0];
     struct hv_nq_device *device = n->device;
     int err;
 
-    for (uint16_t i = 0; i < n->open_count; i++)
-        if (hv_nq_held(n->queues[i]))
-            return -EBUSY;
+    if (hv_netvsc_holds_frames(n))
+        return -EBUSY;
     if (n->open_count) /* an earlier try may have failed half-way */
         hv_netvsc_detach(n);
     err = hv_netvsc_attach(n);

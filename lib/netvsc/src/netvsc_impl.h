@@ -143,6 +143,8 @@ int hv_netvsc_attach(struct hv_netvsc *n);
 void hv_netvsc_detach(struct hv_netvsc *n);
 /** Attach anew; queue 0 becomes another one on success.  Frames are held: -EBUSY.  After a failure nothing is attached. */
 int hv_netvsc_reattach(struct hv_netvsc *n);
+/** The program has not given all frames back. */
+bool hv_netvsc_holds_frames(struct hv_netvsc *n);
 int hv_netvsc_open_channel(struct hv_netvsc *n, uint16_t index);
 /** Have channel 0 wake the wait descriptor, or not. */
 int hv_netvsc_watch(struct hv_netvsc *n, bool wanted);

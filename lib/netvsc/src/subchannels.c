@@ -17,6 +17,8 @@ uint16_t hv_netvsc_max_queues(const struct hv_netvsc *n)
 {
     uint32_t most = hv_min_u32(n->opts.max_queues, n->rss.max_queues);
 
+    if (n->open_count && !hv_channel_may_grow(n->channels[0]))
+        return 1;
     if (n->asked_subs > n->granted_subs) /* the host has no more */
         most = hv_min_u32(most, n->granted_subs + 1u);
     return (uint16_t)most;
@@ -127,8 +129,12 @@ static int share_out(struct hv_netvsc *n)
 
     if (n->shared_among == n->queue_count)
         return 0;
-    n->shared_among = 0;
     err = wait_quiet(n); /* answers of the handshake may be ahead of its completions */
+    if (!err && hv_netvsc_holds_frames(n))
+        err = -EBUSY;
+    if (err)
+        return err;
+    n->shared_among = 0;
     for (uint16_t i = 0; i < n->queue_count && !err; i++) {
         share.first_section = i * sections;
         err = hv_nq_set_share(n->queues[i], &share);
@@ -167,6 +173,7 @@ static void halt(struct hv_netvsc *n)
 
 int hv_netvsc_start(struct hv_netvsc *n, uint16_t queues, uint16_t *ret_queues)
 {
+    uint16_t before = n->queue_count;
     int err = hv_netvsc_status(n);
 
     if (!err && n->running)
@@ -180,6 +187,8 @@ int hv_netvsc_start(struct hv_netvsc *n, uint16_t queues, uint16_t *ret_queues)
     if (!err) {
         n->queue_count = (uint16_t)hv_min_u32(queues, n->open_count);
         err = share_out(n);
+        if (err)
+            n->queue_count = before; /* what it has is still fit for those */
     }
     if (!err) {
         err = go(n);
