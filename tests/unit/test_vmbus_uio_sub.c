@@ -380,7 +380,42 @@ static void test_sub_device_ends(void)
     CU_ASSERT_EQUAL(tree_count_maps(), 0);
 }
 
+/* ---- Processors ---- */
+
+static bool cpu_is(const struct rig *rig, uint32_t relid, const char *want)
+{
+    char path[256], got[16] = "";
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "%s/bus/vmbus/devices/" TREE_INSTANCE "/channels/%u/cpu",
+                   rig->tree.sysfs, relid);
+    file = fopen(path, "re");
+    if (!file)
+        return false;
+    (void)!fgets(got, sizeof(got), file);
+    (void)fclose(file);
+    return !strncmp(got, want, strlen(want));
+}
+
+static void test_sub_target(void)
+{
+    struct hv_channel_opts opts = HV_CHANNEL_OPTS_INIT;
+    struct rig rig;
+
+    rig_init(&rig, "6.12", 37);
+    CU_ASSERT(!hv_channel_set_target(rig.primary, 3) && cpu_is(&rig, 14, "3"));
+    add_sub(&rig, 70);
+    CU_ASSERT_EQUAL(hv_channel_set_target(rig.sub, 1), -EOPNOTSUPP); /* no such file */
+    hv_channel_close(rig.sub);
+    tree_put(&rig.tree, "0\n", "sys/bus/vmbus/devices/" TREE_INSTANCE "/channels/21/cpu");
+    opts.target_vp = 2;
+    CU_ASSERT(!hv_channel_open(rig.bus, &rig.instance, 1, &opts, &rig.sub));
+    CU_ASSERT(cpu_is(&rig, 21, "2") && cpu_is(&rig, 14, "3"));
+    rig_fini(&rig);
+}
+
 static const struct hv_test_case cases[] = {
+    {"target", test_sub_target},
     {"comes late", test_sub_comes_late},
     {"by announcement", test_sub_by_announcement},
     {"exchange", test_sub_exchange},

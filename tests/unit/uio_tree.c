@@ -42,8 +42,8 @@ const struct tree_kernel *tree_kernel(const char *release)
 
 /* ---- Files ---- */
 
-static void format_path(const struct tree *tree, char path[PATH_MAX], const char *format,
-                        va_list args)
+static __attribute__((format(printf, 3, 0))) void
+format_path(const struct tree *tree, char path[PATH_MAX], const char *format, va_list args)
 {
     int length = snprintf(path, PATH_MAX, "%s/", tree->root);
 
@@ -114,7 +114,8 @@ bool tree_has(const struct tree *tree, const char *path_format, ...)
 }
 
 /** A file of holes. */
-static void put_sparse(struct tree *tree, uint64_t bytes, const char *path_format, ...)
+static __attribute__((format(printf, 3, 4))) void put_sparse(struct tree *tree, uint64_t bytes,
+                                                             const char *path_format, ...)
 {
     char path[PATH_MAX];
     va_list args;

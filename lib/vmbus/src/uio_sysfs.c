@@ -51,8 +51,9 @@ static int read_file(const char *path, char *text, size_t bytes)
     return 0;
 }
 
-static int read_leaf(const struct hv_uio *uio, char *text, size_t bytes, const char *folder,
-                     const char *leaf_format, va_list args)
+static __attribute__((format(printf, 5, 0))) int read_leaf(const struct hv_uio *uio, char *text,
+                                                           size_t bytes, const char *folder,
+                                                           const char *leaf_format, va_list args)
 {
     char leaf[2 * HV_UIO_NAME_BYTES], path[PATH_MAX];
     int length = vsnprintf(leaf, sizeof(leaf), leaf_format, args);

@@ -132,8 +132,8 @@ size_t hv_vmbus_wait_subchannels(struct hv_vmbus *bus, const struct hv_guid *ins
 
 /**
  * Allocate zeroed memory that the host can reach, page aligned, contiguous for us, present and at the host.
- * hv_dma_bytes() says how much it is: rounded up to pages, from 2 MiB on to 2 MiB.
- * Returns 0, -EINVAL (0 bytes), -ENOMEM, -ENODEV, -EPERM (uio: capability missing), -ETIMEDOUT.
+ * hv_dma_bytes() says how much it is: rounded up to pages, from 2 MiB on to 2 MiB (uio: always to hugepages).
+ * Returns 0, -EINVAL (0 bytes), -ENOMEM (uio: no hugepages), -ENODEV, -EPERM (uio: capability missing), -ETIMEDOUT.
  */
 int hv_dma_alloc(struct hv_vmbus *bus, size_t bytes, struct hv_dma **ret_dma);
 /** The caller promises that no request uses it any more.  Control thread.  NULL is fine. */
@@ -141,7 +141,7 @@ void hv_dma_free(struct hv_dma *dma);
 /**
  * Let the host reach memory of the caller: `fd` backs [va, va + bytes) from `offset`; all page aligned.  The
  * descriptor stays the caller's and is not needed afterwards.  A memory file that is not sealed against shrinking gets
- * that seal.  Errors as hv_dma_alloc(); -EINVAL: alignment, file too short, memory registered already; -EACCES: the
+ * that seal.  uio: the memory must be hugepages, wherever they are from.  Errors as hv_dma_alloc(); -EINVAL: alignment, file too short, memory registered already; -EACCES: the
  * file can shrink and cannot be sealed, or is sealed against writing.
  */
 int hv_dma_register(struct hv_vmbus *bus, void *va, size_t bytes, int fd, uint64_t offset,
