@@ -49,7 +49,7 @@ static void test_wrong_texts(void)
         {"tap:tap%d", -EINVAL, "a name has"},
         {"tap:..", -EINVAL, "a name has"},
         {"tap:a b", -EINVAL, "a name has"},
-        {"tap:hv0,offload=off", -EINVAL, "is no option"},
+        {"tap:hv0,kernel-offload=off", -EINVAL, "is no option"},
         {"pcap:", -EINVAL, "needs a file"},
         {"pcap:,", -EINVAL, "needs a file"},
         {"pcap:/nonexistent/a.pcap", -ENOENT, "No such file"},

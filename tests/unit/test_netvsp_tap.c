@@ -186,7 +186,7 @@ static void test_to_kernel(void)
     (void)close(fd);
     nic_close(&nic);
 
-    CU_ASSERT_EQUAL_FATAL(nic_open(&nic, "tap:" NAME ",offloads=off", 1, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(nic_open(&nic, "tap:" NAME ",kernel-offloads=off", 1, NULL), 0);
     fd = open_packet();
     shape = (struct net_shape){.payload = 2000, .lso = true};
     net_make(&net, &shape);

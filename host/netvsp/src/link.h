@@ -77,7 +77,7 @@ struct hv_link_opts {
     /*
      * "loop", "sink", "pair:ID",
      * "source:BYTES[,flows=N][,rss][,count=N]"   flows per queue; rss: RSS picks the queue; N frames per queue, then none
-     * "tap:NAME[,offloads=off]"
+     * "tap:NAME[,kernel-offloads=off]"
      * "pcap:IN[,OUT][,repeat=N]"                 IN or OUT may be empty; 0 = for ever
      */
     const char *text;

@@ -17,7 +17,7 @@ struct hv_tap {
     _Atomic bool is_gone; /* deleted under us */
 };
 
-/** Parse "NAME[,offloads=off]".  0 or -EINVAL with `why`. */
+/** Parse "NAME[,kernel-offloads=off]".  0 or -EINVAL with `why`. */
 int hv_tap_parse(struct hv_tap *tap, char *text, char why[HV_NETVSP_WHY_BYTES]);
 /**
  * One descriptor per queue, made or attached to.

@@ -37,11 +37,11 @@ int hv_tap_parse(struct hv_tap *tap, char *text, char why[HV_NETVSP_WHY_BYTES])
     tap->has_offloads = true;
     if (!option)
         return 0;
-    if (!strcmp(option, "offloads=off"))
+    if (!strcmp(option, "kernel-offloads=off"))
         tap->has_offloads = false;
-    else if (strcmp(option, "offloads=on"))
+    else if (strcmp(option, "kernel-offloads=on"))
         return hv_link_fail(why, -EINVAL,
-                            "tap:%s: \"%.40s\" is no option: allowed are offloads=on, offloads=off",
+                            "tap:%s: \"%.40s\" is no option: allowed: kernel-offloads=on|off",
                             tap->name, option);
     return 0;
 }
