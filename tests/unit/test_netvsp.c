@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The NIC's handshake: versions, order, geometry, RNDIS control, sub-channels, VF. */
+/* The NIC's handshake: versions, order, geometry, RNDIS control, sub-channels. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -456,82 +456,7 @@ static void test_answers_not_taken(void)
     rig_fini(&rig);
 }
 
-/* ---- Link, VF, sub-channels ---- */
-
-static uint32_t next_indication(struct netvsp_rig *rig)
-{
-    struct hv_rndis_indicate indicate;
-    struct rig_packet packet;
-
-    rig_receive(rig, 0, &packet);
-    if (packet.type != HV_PACKET_TRANSFER_PAGES)
-        return 0;
-    memcpy(&indicate, rig->loop->memory + rig->section_bytes * packet.id, sizeof(indicate));
-    rig_complete(rig, 0, packet.id);
-    return indicate.hdr.type == HV_RNDIS_INDICATE ? indicate.status : 1;
-}
-
-static void test_link(void)
-{
-    struct netvsp_rig rig;
-    uint32_t connect, bytes;
-
-    rig_init(&rig, NULL);
-    hv_netvsp_set_link(rig.nic, false); /* before anybody listens */
-    rig_ready(&rig, HV_NVSP_VERSION_6_1);
-    CU_ASSERT_EQUAL(next_indication(&rig), HV_RNDIS_STATUS_MEDIA_DISCONNECT);
-    CU_ASSERT_EQUAL(rig_query(&rig, HV_OID_MEDIA_CONNECT, NULL, 0, &connect, 4, &bytes), 0);
-    CU_ASSERT_EQUAL(connect, 1);
-    rig_filter(&rig, HV_FILTER_PROMISCUOUS);
-    CU_ASSERT_EQUAL(rig_send_frame(&rig, 0, 2, 60), HV_NVSP_STATUS_SUCCESS);
-    CU_ASSERT_EQUAL(rig_stats(&rig).dropped_link, 1);
-    hv_netvsp_set_link(rig.nic, true);
-    CU_ASSERT_EQUAL(next_indication(&rig), HV_RNDIS_STATUS_MEDIA_CONNECT);
-    hv_netvsp_set_link(rig.nic, true);
-    CU_ASSERT_EQUAL(next_indication(&rig), 0); /* nothing new */
-    rig_fini(&rig);
-}
-
-static void test_vf(void)
-{
-    struct rig_packet packet;
-    struct netvsp_rig rig;
-    struct hv_netvsp_state state;
-
-    rig_init(&rig, NULL);
-    hv_netvsp_set_vf(rig.nic, true, 42);
-    rig_ready(&rig, HV_NVSP_VERSION_5);
-    rig_receive(&rig, 0, &packet);
-    CU_ASSERT_EQUAL(packet.type, HV_PACKET_INBAND);
-    CU_ASSERT_EQUAL(rig_word(&packet, 0), HV_NVSP_SEND_VF_ASSOCIATION);
-    CU_ASSERT_EQUAL(rig_word(&packet, 4), 1);
-    CU_ASSERT_EQUAL(rig_word(&packet, 8), 42);
-    rig_nvsp(&rig, HV_NVSP_SWITCH_DATA_PATH, 1, 0, 0, &packet);
-    CU_ASSERT_EQUAL(packet.type, HV_PACKET_COMPLETION);
-    hv_netvsp_get_state(rig.nic, &state);
-    CU_ASSERT(state.vf_active);
-    hv_netvsp_set_vf(rig.nic, false, 0);
-    rig_receive(&rig, 0, &packet);
-    CU_ASSERT_EQUAL(rig_word(&packet, 0), HV_NVSP_SEND_VF_ASSOCIATION);
-    CU_ASSERT_EQUAL(rig_word(&packet, 4), 0);
-    CU_ASSERT_EQUAL(rig_word(&packet, 8), 42);
-    hv_netvsp_get_state(rig.nic, &state);
-    CU_ASSERT_FALSE(state.vf_active);
-    rig_fini(&rig);
-}
-
-static void test_no_vf_before_4(void)
-{
-    struct rig_packet packet;
-    struct netvsp_rig rig;
-
-    rig_init(&rig, NULL);
-    rig_ready(&rig, HV_NVSP_VERSION_2);
-    hv_netvsp_set_vf(rig.nic, true, 42);
-    rig_receive(&rig, 0, &packet);
-    CU_ASSERT_EQUAL(packet.type, 0);
-    rig_fini(&rig);
-}
+/* ---- Sub-channels ---- */
 
 static void test_subchannels(void)
 {
@@ -573,40 +498,6 @@ static void test_subchannels(void)
     rig_fini(&rig);
 }
 
-/* ---- Owner ---- */
-
-static void test_options(void)
-{
-    static const struct {
-        const char *name;
-        struct hv_netvsp_opts opts;
-        const char *why;
-    } rows[] = {
-        {"link", {.link = "wire"}, "wire"},
-        {"no link", {.link = ""}, "link"},
-        {"queues", {.link = "loop", .queues = 65}, "64"},
-        {"mtu", {.link = "loop", .max_mtu = 1400}, "1500"},
-        {"version", {.link = "loop", .max_version = 0x30000}, "6.1"},
-        {"section", {.link = "loop", .send_section_bytes = 2050}, "64"},
-        {"packets", {.link = "loop", .max_packets_per_message = 33}, "32"},
-        {"group address", {.link = "loop", .mac = {1}}, "group"},
-        {"fault", {.link = "loop", .fault = "explode@1"}, "explode"},
-    };
-
-    for (size_t i = 0; i < HV_TEST_COUNT(rows); i++) {
-        struct hv_netvsp_opts opts = rows[i].opts;
-        struct loop *loop = loop_create(4096);
-        char why[HV_NETVSP_WHY_BYTES];
-        struct hv_netvsp *nic = NULL;
-
-        opts.size = sizeof(opts);
-        HV_CHECK_ROW(rows[i].name, hv_netvsp_create(loop_host(loop), &opts, why, &nic) == -EINVAL);
-        HV_CHECK_ROW(rows[i].name, strstr(why, rows[i].why) != NULL);
-        HV_CHECK_ROW(rows[i].name, nic == NULL);
-        loop_destroy(loop);
-    }
-}
-
 static const struct hv_test_case cases[] = {
     {"versions", test_versions},
     {"version steps", test_version_steps},
@@ -619,11 +510,7 @@ static const struct hv_test_case cases[] = {
     {"keepalive, reset, halt", test_keepalive_reset_halt},
     {"bad control", test_bad_control},
     {"answers not taken", test_answers_not_taken},
-    {"link", test_link},
-    {"vf", test_vf},
-    {"no vf before 4", test_no_vf_before_4},
     {"subchannels", test_subchannels},
-    {"options", test_options},
 };
 
 int main(int argc, char **argv)
