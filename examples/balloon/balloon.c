@@ -247,7 +247,7 @@ static int handle(struct balloon *b, const struct message *message)
 
 int balloon_serve(struct balloon *b, uint32_t wait_ms)
 {
-    struct message message;
+    struct message message = {.header.type = 0};
     int err = receive(b, wait_ms, &message);
 
     return err ? err : handle(b, &message);
@@ -260,7 +260,7 @@ static int await(struct balloon *b, enum dynmem_type type, uint32_t trans_id, ui
 
     for (;;) {
         int64_t left = deadline - now_ms();
-        struct message message;
+        struct message message = {.header.type = 0};
         int err = left > 0 ? receive(b, (uint32_t)left, &message) : -EAGAIN;
 
         if (err == -EAGAIN)
@@ -292,7 +292,7 @@ int balloon_ask_version(struct balloon *b, uint32_t version, bool last, bool *re
     struct dynmem_version_request request = {.version = htole32(version),
                                              .last_attempt = htole32(last)};
     uint32_t trans_id = b->next_id;
-    uint64_t flags;
+    uint64_t flags = 0;
     int err = send_message(b, DYNMEM_VERSION_REQUEST, &request.header, sizeof(request));
 
     if (!err)
@@ -329,7 +329,7 @@ int balloon_report_capabilities(struct balloon *b)
         .max_page_number = htole64(UINT64_MAX),
     };
     uint32_t trans_id = b->next_id;
-    uint64_t flags;
+    uint64_t flags = 0;
     int err = send_message(b, DYNMEM_CAPABILITIES, &capabilities.header, sizeof(capabilities));
 
     if (!err)
