@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 """An outside program links the installed libraries, shared by CMake and static by pkg-config, and reads a LUN."""
+import glob
 import os
 import subprocess
 import unittest
@@ -9,6 +10,7 @@ import harness
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CONSUMER = os.path.join(os.path.dirname(HERE), "consumer")
+EXAMPLE = os.path.join(os.path.dirname(os.path.dirname(HERE)), "examples", "balloon")
 
 
 class Consumer(harness.Case):
@@ -52,6 +54,18 @@ class Consumer(harness.Case):
         program = os.path.join(out, "readblock")
         self.assertNotIn("libvmbus", self.run_tool("readelf", "-d", program).stdout)
         self.read_lun(program)
+
+    def test_example(self):
+        """The example stands on what is installed: built as its CMakeLists.txt says, it reaches a host."""
+        path = f"PKG_CONFIG_PATH={self.installed('libvmbus.pc')}"
+        flags = self.run_tool("env", path, "pkg-config", "--cflags", "--libs", "libvmbus").stdout.split()
+        program = self.path("balloon")
+        self.run_tool("cc", "-D_GNU_SOURCE", "-Wall", "-Werror", *glob.glob(EXAMPLE + "/*.c"), *flags, "-o", program)
+        host = self.host("--disk", self.image())
+        library = self.installed("libvmbus.so.0")
+        run = self.run_tool("env", f"LD_LIBRARY_PATH={library}", program, host.address, check=False)
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("offers no dynamic memory", run.stderr)
 
     def test_installed_files(self):
         """What a package needs is there: manual pages, unit, headers; and nothing private."""
