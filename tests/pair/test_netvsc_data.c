@@ -174,7 +174,7 @@ static void lane_send(struct lane *lane)
         n++;
     }
     taken = hv_netvsc_tx_burst(lane->queue, tx, (uint16_t)n, &err);
-    for (uint16_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++)
         if (i >= taken || tx[i].copied)
             lane->free_buffers[lane->free_count++] = buffers[i];
     lane->sent += taken;

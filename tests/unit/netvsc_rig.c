@@ -283,3 +283,20 @@ struct hv_netvsc_tx rig_frame(const void *data, uint32_t bytes)
 {
     return (struct hv_netvsc_tx){.data = data, .data_bytes = bytes, .bytes = bytes, .copied = 7};
 }
+
+uint32_t rig_put_tcp(uint8_t *to, bool ip6, unsigned tags, uint32_t data, uint16_t *ret_l4)
+{
+    uint32_t l3 = 14 + tags * 4, l4 = l3 + (ip6 ? 40 : 20);
+
+    memset(to, 0xee, l4 + 32);
+    for (unsigned i = 0; i < tags; i++) {
+        to[12 + i * 4] = i ? 0x81 : 0x88;
+        to[13 + i * 4] = i ? 0x00 : 0xa8;
+    }
+    to[l3 - 2] = ip6 ? 0x86 : 0x08;
+    to[l3 - 1] = ip6 ? 0xdd : 0x00;
+    to[l3] = ip6 ? 0x60 : 0x45;
+    to[l4 + 12] = 0x80;
+    *ret_l4 = (uint16_t)l4;
+    return l4 + 32 + data;
+}

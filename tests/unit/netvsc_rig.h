@@ -91,6 +91,8 @@ uint32_t rig_gather(const struct rig_packet *packet, uint8_t *bytes, uint32_t ma
                     uint32_t *ret_first_range);
 
 struct hv_netvsc_queue_stats rig_stats(struct rig *rig);
+/** Headers of IPv4 or IPv6 and TCP with 12 bytes of options for `data` bytes, `tags` VLAN tags in the frame.  Its length. */
+uint32_t rig_put_tcp(uint8_t *to, bool ip6, unsigned tags, uint32_t data, uint16_t *ret_l4);
 struct hv_netvsc_tx rig_frame(const void *data, uint32_t bytes);
 
 #endif

@@ -272,24 +272,6 @@ static void test_by_page(void)
     rig_stop(&rig);
 }
 
-/** IPv4 or IPv6 and TCP with 12 bytes of options, then `data` bytes; `tags` VLAN tags in the frame. */
-static uint32_t put_tcp(uint8_t *to, bool ip6, unsigned tags, uint32_t data, uint16_t *ret_l4)
-{
-    uint32_t l3 = 14 + tags * 4, l4 = l3 + (ip6 ? 40 : 20);
-
-    memset(to, 0xee, l4 + 32);
-    for (unsigned i = 0; i < tags; i++) {
-        to[12 + i * 4] = i ? 0x81 : 0x88;
-        to[13 + i * 4] = i ? 0x00 : 0xa8;
-    }
-    to[l3 - 2] = ip6 ? 0x86 : 0x08;
-    to[l3 - 1] = ip6 ? 0xdd : 0x00;
-    to[l3] = ip6 ? 0x60 : 0x45;
-    to[l4 + 12] = 0x80;
-    *ret_l4 = (uint16_t)l4;
-    return l4 + 32 + data;
-}
-
 /** By page and in a section: lengths zero in the copy, the frame itself untouched. */
 static void test_tso(void)
 {
@@ -305,7 +287,7 @@ static void test_tso(void)
 
         rig_start(&rig, NULL);
         tx = (struct hv_netvsc_tx){.data = rig.memory + 100, .mss = 1448};
-        total = put_tcp(rig.memory + 100, ip6, tags, page ? 60000 : 3000, &tx.l4_offset);
+        total = rig_put_tcp(rig.memory + 100, ip6, tags, page ? 60000 : 3000, &tx.l4_offset);
         tx.bytes = tx.data_bytes = total;
         if (split) { /* in the middle of the TCP header */
             tx.data_bytes = tx.l4_offset + 5u;
@@ -339,166 +321,6 @@ static void test_tso(void)
         CU_ASSERT(!memcmp(bytes + 60, sent, total));
         rig_stop(&rig);
     }
-}
-
-/* ---- What is refused ---- */
-
-static void test_refused(void)
-{
-    static struct iovec many[40];
-    struct rig rig;
-    uint8_t foreign[8000] = {0};
-    uint8_t *m;
-    struct hv_netvsc_tx tx;
-    int error;
-
-    rig_start(&rig, NULL);
-    m = rig.memory;
-    for (unsigned i = 0; i < 40; i++)
-        many[i] = (struct iovec){m + i * 4096, 30};
-    struct {
-        const char *name;
-        struct hv_netvsc_tx tx;
-        int error;
-    } rows[] = {
-        {"shortest", {.data = m, .data_bytes = 14, .bytes = 14}, 0},
-        {"no Ethernet header", {.data = m, .data_bytes = 13, .bytes = 13}, -EINVAL},
-        {"empty", {.data = m}, -EINVAL},
-        {"largest", {.data = m, .data_bytes = RIG_FRAME_MAX, .bytes = RIG_FRAME_MAX}, 0},
-        {"too large",
-         {.data = m, .data_bytes = RIG_FRAME_MAX + 1, .bytes = RIG_FRAME_MAX + 1},
-         -EMSGSIZE},
-        {"first piece short", {.data = m, .data_bytes = 59, .bytes = 60}, -EINVAL},
-        {"first piece long", {.data = m, .data_bytes = 61, .bytes = 60}, -EINVAL},
-        {"pieces short", {m, 30, 61, many, 1, 0, 0, 0, 0, 0, NULL}, -EINVAL},
-        {"pieces long", {m, 30, 59, many, 1, 0, 0, 0, 0, 0, NULL}, -EINVAL},
-        {"31 pieces", {m, 30, 930, many, 30, 0, 0, 0, 0, 0, NULL}, 0},
-        {"32 pieces", {m, 30, 960, many, 31, 0, 0, 0, 0, 0, NULL}, -EINVAL},
-        {"unknown flag", {.data = m, .data_bytes = 60, .bytes = 60, .flags = 0x100}, -EINVAL},
-        {"sum of nothing",
-         {.data = m, .data_bytes = 60, .bytes = 60, .flags = F(TCP), .l4_offset = 34},
-         -EINVAL},
-        {"both versions",
-         {.data = m,
-          .data_bytes = 80,
-          .bytes = 80,
-          .flags = F(TCP) | F(IPV4) | F(IPV6),
-          .l4_offset = 34},
-         -EINVAL},
-        {"both protocols",
-         {.data = m,
-          .data_bytes = 80,
-          .bytes = 80,
-          .flags = F(TCP) | F(UDP) | F(IPV4),
-          .l4_offset = 34},
-         -EINVAL},
-        {"IPv6 header sum",
-         {.data = m, .data_bytes = 80, .bytes = 80, .flags = F(IPV6) | F(IP_CSUM)},
-         -EINVAL},
-        {"L4 inside L3",
-         {.data = m, .data_bytes = 80, .bytes = 80, .flags = F(UDP) | F(IPV4), .l4_offset = 33},
-         -EINVAL},
-        {"L4 past the frame",
-         {.data = m, .data_bytes = 80, .bytes = 80, .flags = F(UDP) | F(IPV4), .l4_offset = 73},
-         -EINVAL},
-        {"L4 past what fits",
-         {.data = m,
-          .data_bytes = 1400,
-          .bytes = 1400,
-          .flags = F(UDP) | F(IPV4),
-          .l4_offset = 1024},
-         -EINVAL},
-        {"no mss",
-         {.data = m, .data_bytes = 1400, .bytes = 1400, .flags = F(TSO) | F(IPV4), .l4_offset = 34},
-         -EINVAL},
-        {"no such headers",
-         {.data = m,
-          .data_bytes = 1400,
-          .bytes = 1400,
-          .flags = F(TSO) | F(IPV4),
-          .l4_offset = 34,
-          .mss = 9},
-         -EINVAL},
-        {"not DMA memory, copied", {.data = foreign, .data_bytes = 1400, .bytes = 1400}, 0},
-        {"small, not DMA memory", {.data = foreign, .data_bytes = 60, .bytes = 60}, 0},
-        {"to be copied", {.data = foreign, .data_bytes = 1400, .bytes = 1400, .flags = F(COPY)}, 0},
-    };
-    for (unsigned i = 0; i < HV_TEST_COUNT(rows); i++) {
-        uint64_t refused = rig_stats(&rig).tx_refused;
-
-        error = 99;
-        HV_CHECK_ROW(rows[i].name,
-                     hv_netvsc_tx_burst(rig.queue, &rows[i].tx, 1, &error) == !rows[i].error);
-        HV_CHECK_ROW(rows[i].name, error == rows[i].error);
-        HV_CHECK_ROW(rows[i].name, rig_stats(&rig).tx_refused == refused + !!rows[i].error);
-        (void)rig_complete_all(&rig);
-        hv_nq_poll(rig.queue);
-        while (hv_netvsc_tx_reap(rig.queue, (void *[1]){NULL}, 1))
-            ;
-    }
-    CU_ASSERT_EQUAL(hv_netvsc_tx_in_flight(rig.queue), 0);
-    /* too large for a section and nobody may name it */
-    tx = (struct hv_netvsc_tx){.data = foreign, .mss = 1000, .flags = F(TSO) | F(IPV4)};
-    tx.bytes = tx.data_bytes = put_tcp(foreign, false, 0, 7000, &tx.l4_offset);
-    CU_ASSERT_EQUAL(hv_netvsc_tx_burst(rig.queue, &tx, 1, &error), 0);
-    CU_ASSERT_EQUAL(error, -EFAULT);
-    tx.flags |= F(COPY);
-    CU_ASSERT_EQUAL(hv_netvsc_tx_burst(rig.queue, &tx, 1, &error), 0);
-    CU_ASSERT_EQUAL(error, -EFAULT);
-    rig_stop(&rig);
-}
-
-static void test_offloads_off(void)
-{
-    static const struct {
-        uint32_t offload;
-        uint16_t flags;
-    } rows[] = {
-        {HV_NETVSC_TX_IP_CSUM, F(IPV4) | F(IP_CSUM)}, {HV_NETVSC_TX_TCP4, F(IPV4) | F(TCP)},
-        {HV_NETVSC_TX_UDP4, F(IPV4) | F(UDP)},        {HV_NETVSC_TX_TCP6, F(IPV6) | F(TCP)},
-        {HV_NETVSC_TX_UDP6, F(IPV6) | F(UDP)},        {HV_NETVSC_TX_TSO4, F(IPV4) | F(TSO)},
-        {HV_NETVSC_TX_TSO6, F(IPV6) | F(TSO)},        {HV_NETVSC_TX_VLAN, F(VLAN)},
-    };
-    struct rig rig;
-    struct hv_netvsc_tx tx;
-    int error;
-
-    rig_start(&rig, NULL);
-    for (unsigned i = 0; i < HV_TEST_COUNT(rows); i++) {
-        tx = (struct hv_netvsc_tx){.data = rig.memory, .mss = 500, .flags = rows[i].flags};
-        tx.bytes = tx.data_bytes =
-            put_tcp(rig.memory, rows[i].flags & F(IPV6), 0, 100, &tx.l4_offset);
-        rig.device.offloads = 0x7ff & ~rows[i].offload;
-        CU_ASSERT_EQUAL(hv_netvsc_tx_burst(rig.queue, &tx, 1, &error), 0);
-        CU_ASSERT_EQUAL(error, -EINVAL);
-        rig.device.offloads = rows[i].offload;
-        CU_ASSERT_EQUAL(hv_netvsc_tx_burst(rig.queue, &tx, 1, &error), 1);
-    }
-    rig_stop(&rig);
-}
-
-/** What stands before a bad frame goes out, in one publish; the rest stays with the caller. */
-static void test_bad_in_the_middle(void)
-{
-    struct rig rig;
-    struct rig_opts opts = {.packets_per_message = 1, .send_sections = 100, .descriptors = 100};
-    struct hv_netvsc_tx tx[80];
-    struct rig_packet p;
-    int error;
-    unsigned messages = 0;
-
-    rig_start(&rig, &opts);
-    for (unsigned i = 0; i < 80; i++)
-        tx[i] = rig_frame(rig.memory, 60);
-    tx[64].bytes = 5; /* first of the second chunk */
-    CU_ASSERT_EQUAL(hv_netvsc_tx_burst(rig.queue, tx, 80, &error), 64);
-    CU_ASSERT_EQUAL(error, -EINVAL);
-    while (rig_take(&rig, &p))
-        messages++;
-    CU_ASSERT_EQUAL(messages, 64);
-    CU_ASSERT_EQUAL(rig.channel->flushes, 1);
-    CU_ASSERT_EQUAL(rig_stats(&rig).tx_packets, 64);
-    rig_stop(&rig);
 }
 
 /* ---- Full ---- */
@@ -699,9 +521,6 @@ static const struct hv_test_case cases[] = {
     {"information", test_infos},
     {"by page", test_by_page},
     {"segmentation", test_tso},
-    {"refused", test_refused},
-    {"offloads off", test_offloads_off},
-    {"bad frame in the middle", test_bad_in_the_middle},
     {"full ring", test_full_ring},
     {"descriptors run out", test_descriptors_run_out},
     {"room for completions", test_room_for_completions},
