@@ -32,6 +32,12 @@ void loop_nic_closed(struct loop_nic *nic)
     memset(nic->with_guest, 0, sizeof(nic->with_guest));
 }
 
+/** A rule that a host can only insist on if it answered as it should. */
+static void agreed(const struct loop_nic *nic, bool ok, const char *what)
+{
+    loop_nic_must(ok || nic->opts.lying, what);
+}
+
 /* ---- Sending ---- */
 
 bool loop_nic_complete(struct loop_nic *nic, uint16_t channel, uint64_t id, const void *payload,
@@ -180,7 +186,7 @@ static void on_subchannel(struct loop_nic *nic, const struct loop_nic_message *m
     struct hv_nvsp_message reply = {.type = HV_NVSP_SUBCHANNEL};
     uint32_t granted = hv_min_u32(m->nvsp.subchannel_request.count, nic->opts.sub_channels);
 
-    loop_nic_must(nic->seen.version >= HV_NVSP_VERSION_5, "sub-channels before NVSP 5");
+    agreed(nic, nic->seen.version >= HV_NVSP_VERSION_5, "sub-channels before NVSP 5");
     loop_nic_must(m->nvsp.subchannel_request.operation == 1, "operation");
     nic->granted = granted;
     reply.subchannel_complete.status = granted ? HV_NVSP_STATUS_SUCCESS : HV_NVSP_STATUS_FAILURE;
@@ -195,7 +201,7 @@ static void on_nvsp(struct loop_nic *nic, const struct loop_nic_message *m)
         on_init(nic, m);
         break;
     case HV_NVSP_SEND_NDIS_CONFIG:
-        loop_nic_must(nic->seen.version >= HV_NVSP_VERSION_2 && !nic->receive_told, "125");
+        agreed(nic, nic->seen.version >= HV_NVSP_VERSION_2 && !nic->receive_told, "125");
         nic->seen.mtu = m->nvsp.ndis_config.mtu;
         nic->seen.capabilities = m->nvsp.ndis_config.capabilities;
         break;
@@ -238,8 +244,8 @@ static void on_initialize(struct loop_nic *nic, const struct loop_nic_message *m
         .packet_align_log2 = 3,
     };
 
-    loop_nic_must(nic->receive_told && m->rndis_bytes == sizeof(struct hv_rndis_initialize),
-                  "INITIALIZE");
+    agreed(nic, nic->receive_told, "INITIALIZE before the receive buffer");
+    loop_nic_must(m->rndis_bytes == sizeof(struct hv_rndis_initialize), "INITIALIZE");
     (void)loop_nic_control(nic, &reply, sizeof(reply), 0);
 }
 
@@ -291,7 +297,7 @@ static void query_rss(struct loop_nic *nic, const struct loop_nic_message *m)
         .table_entries = nic->opts.table_entries,
     };
 
-    loop_nic_must(nic->seen.version >= HV_NVSP_VERSION_5, "RSS before NVSP 5");
+    agreed(nic, nic->seen.version >= HV_NVSP_VERSION_5, "RSS before NVSP 5");
     (void)loop_nic_reply_query(nic, m->rndis.request.request_id,
                                nic->opts.rx_queues ? HV_RNDIS_STATUS_SUCCESS
                                                    : HV_RNDIS_STATUS_NOT_SUPPORTED,
@@ -348,7 +354,7 @@ static void take_rss(struct loop_nic *nic, const uint8_t *info, uint32_t bytes)
         nic->seen.rss_off++;
         return;
     }
-    loop_nic_must(nic->seen.rss_off > nic->seen.rss_on, "RSS changed while it is on");
+    agreed(nic, nic->seen.rss_off > nic->seen.rss_on, "RSS changed while it is on");
     loop_nic_must(p->key_bytes == sizeof(nic->seen.rss.key) &&
                       p->table_bytes <= sizeof(nic->seen.rss.table) &&
                       hv_range_fits(p->table_offset, p->table_bytes, bytes) &&

@@ -57,6 +57,7 @@ struct loop_nic_opts {
     bool no_offloads, silent_offloads; /* unknown; no indication of what is on */
     bool link_down;
     bool may_not_grow; /* the kernel could not hand out sub-channels */
+    bool lying;        /* the hook lies about what was agreed: do not hold the driver to it */
 };
 
 /** What the driver told, for tests to look at. */
@@ -105,6 +106,9 @@ bool loop_nic_transfer(struct loop_nic *nic, uint16_t channel, uint64_t id, uint
 bool loop_nic_indicate(struct loop_nic *nic, uint32_t status, const void *buffer, uint32_t bytes);
 /** What is on, as the driver wanted it. */
 bool loop_nic_indicate_offloads(struct loop_nic *nic);
+/** What lies in front of the driver, to be spoilt: payload of the latest packet, the receive buffer.  NULL = nothing. */
+uint8_t *loop_nic_latest(struct loop_nic *nic, uint32_t *ret_bytes);
+uint8_t *loop_nic_receive_buffer(struct loop_nic *nic, uint32_t *ret_bytes);
 /** The usual answer, for hooks that change a little. */
 void loop_nic_answer(struct loop_nic *nic, const struct loop_nic_message *message);
 /** Answers to QUERY and SET, and what a good host says to a query. */

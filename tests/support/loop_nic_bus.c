@@ -76,6 +76,22 @@ bool loop_nic_put(struct loop_nic *nic, uint16_t channel, uint16_t type, uint64_
     return true;
 }
 
+uint8_t *loop_nic_latest(struct loop_nic *nic, uint32_t *ret_bytes)
+{
+    struct hv_channel *c = &nic->channels[0];
+
+    if (!c->open || c->head == c->tail)
+        return NULL;
+    *ret_bytes = LOOP_NIC_PACKET_BYTES;
+    return (uint8_t *)c->queue[c->tail - 1].bytes;
+}
+
+uint8_t *loop_nic_receive_buffer(struct loop_nic *nic, uint32_t *ret_bytes)
+{
+    *ret_bytes = (uint32_t)nic->shared[HV_SHARED_RECEIVE].bytes;
+    return nic->shared[HV_SHARED_RECEIVE].address;
+}
+
 void loop_nic_break(struct loop_nic *nic, uint16_t channel, int error)
 {
     if (!nic->channels[channel].status)

@@ -281,6 +281,35 @@ static void test_stop_unanswered(void)
     nic_stop(&f);
 }
 
+/** A host that does not want the filter to be taken away: stopped all the same. */
+static bool refuse_filter(void *arg, struct loop_nic *nic, const struct loop_nic_message *m)
+{
+    const bool *refuse = arg;
+
+    if (!*refuse || m->rndis_bytes < sizeof(m->rndis.request) || m->rndis.hdr.type != HV_RNDIS_SET)
+        return false;
+    return loop_nic_reply_set(nic, HV_RNDIS_SET, m->rndis.request.request_id,
+                              HV_RNDIS_STATUS_FAILURE);
+}
+
+static void test_stop_refused(void)
+{
+    bool refuse = false;
+    const struct loop_nic_opts lo = {.hook = refuse_filter, .arg = &refuse};
+    struct nic_fixture f;
+    uint16_t queues;
+
+    nic_begin(&f, &lo, 1);
+    CU_ASSERT_EQUAL(hv_netvsc_start(f.netvsc, 1, &queues), 0);
+    refuse = true;
+    CU_ASSERT_EQUAL(hv_netvsc_stop(f.netvsc), 0);
+    CU_ASSERT_EQUAL(hv_netvsc_start(f.netvsc, 1, &queues), -EIO);
+    refuse = false;
+    CU_ASSERT_EQUAL(hv_netvsc_start(f.netvsc, 1, &queues), 0);
+    CU_ASSERT_EQUAL(f.events[HV_NETVSC_DEAD], 0);
+    nic_stop(&f);
+}
+
 static const struct hv_test_case cases[] = {
     {"link", test_link},
     {"speed beyond the message", test_speed_beyond_message},
@@ -290,6 +319,7 @@ static const struct hv_test_case cases[] = {
     {"keepalive", test_keepalive},
     {"dead", test_dead},
     {"stop that is not answered", test_stop_unanswered},
+    {"stop that is refused", test_stop_refused},
 };
 
 int main(int argc, char **argv)

@@ -211,7 +211,7 @@ int hv_netvsc_stop(struct hv_netvsc *n)
         return hv_netvsc_status(n);
     err = hv_netvsc_send_filter(n, 0);
     halt(n);
-    if (!err)
+    if (!err || err == -EIO || err == -EOPNOTSUPP) /* refused: paused queues drop what comes */
         err = wait_quiet(n);
     if (err && !hv_netvsc_status(n)) {
         hv_log(&n->opts.log, HV_LOG_ERROR, "network: the host does not let go: %s",
