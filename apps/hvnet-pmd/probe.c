@@ -26,7 +26,8 @@ static int fill_port(struct rte_eth_dev *dev, struct rte_device *device,
 
     dev->device = device;
     dev->data->numa_node = device->numa_node;
-    dev->data->dev_flags = RTE_ETH_DEV_INTR_LSC | RTE_ETH_DEV_INTR_RMV;
+    dev->data->dev_flags =
+        RTE_ETH_DEV_INTR_LSC | RTE_ETH_DEV_INTR_RMV | RTE_ETH_DEV_AUTOFILL_QUEUE_XSTATS;
     port->eth = dev;
     port->args = *args;
     port->ptype_mask = RTE_PTYPE_ALL_MASK;

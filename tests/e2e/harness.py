@@ -39,7 +39,7 @@ class Ended(AssertionError):
 class Program:
     """A running program; its output is collected line by line."""
 
-    def __init__(self, *args, env=None, stack=None):
+    def __init__(self, *args, env=None, stack=None, stdin=subprocess.DEVNULL):
         def prepare():
             die_with_parent()
             if stack:  # of each thread
@@ -49,7 +49,7 @@ class Program:
         self.lines = []  # (stream name, line)
         self.changed = threading.Condition()
         self.open_streams = 2
-        self.process = subprocess.Popen(self.args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen(self.args, stdin=stdin, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, errors="replace", bufsize=1,
                                         preexec_fn=prepare, env={**os.environ, **(env or {})})
         self.readers = [threading.Thread(target=self._read, args=(name, stream), daemon=True)
