@@ -176,13 +176,13 @@ static int add_to_section(struct hv_nq_tx *tx, struct hv_netvsc_tx *f, uint32_t 
     return 0;
 }
 
-/** What most frames are: one short piece, no flags, room in the open message.  False: nothing was done. */
+/** What most frames are: one short piece, nothing asked for, room in the open message.  False: nothing was done. */
 static inline bool append_plain(struct hv_nq_tx *tx, struct hv_netvsc_tx *f)
 {
     struct hv_nq_message *m = tx->open;
     uint32_t at;
 
-    if (!m || f->flags || f->more_count || f->data_bytes != f->bytes ||
+    if (!m || f->flags & ~HV_NETVSC_TX_FLAG_COPY || f->more_count || f->data_bytes != f->bytes ||
         f->bytes - HV_NQ_ETHER_BYTES > tx->plain_span) /* shorter ones wrap */
         return false;
     at = place_in(tx, m, (uint32_t)sizeof(struct hv_rndis_packet) + f->bytes);
@@ -304,7 +304,7 @@ static int add_frame(struct hv_netvsc_queue *q, struct hv_netvsc_tx *f)
 
     if (hv_nq_unlikely(f->more_count ? !pieces_fit(f) : f->data_bytes != f->bytes))
         return -EINVAL;
-    if (hv_nq_unlikely(f->flags)) {
+    if (hv_nq_unlikely(f->flags & ~HV_NETVSC_TX_FLAG_COPY)) {
         int err = check_flags(tx, f, &head_bytes, &copied);
 
         if (err)
