@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -212,9 +213,13 @@ static const struct hv_test_case cases[] = {
 int main(int argc, char **argv)
 {
     const struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
-    long before = pool_size();
+    int pool = open(POOL, O_RDONLY | O_CLOEXEC);
+    long before;
     int status;
 
+    if (pool >= 0)
+        (void)flock(pool, LOCK_EX); /* whoever else changes it waits until we are done */
+    before = pool_size();
     if (before < 0 || !set_pool(before + 2L * PAGES)) {
         if (before >= 0)
             (void)set_pool(before);
