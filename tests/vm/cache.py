@@ -5,7 +5,7 @@
 Nothing is installed.  apt finds, downloads and verifies the packages, with the sources that the machine has (and the
 backports beside them), into folders of its own; dpkg-deb unpacks them.
 
-    cache.py           fetch what is missing; print the folder
+    cache.py           fetch what is missing; print the folder (exit code 77: not possible, and why)
     cache.py --forget  remove the cache
 
 HV_VM_CACHE says where it is; default ${XDG_CACHE_HOME:-~/.cache}/libvmbus/vm.
@@ -27,6 +27,7 @@ FORMAT = 2  # of the cache; another number starts afresh
 SKIPPED = 77
 KEEP_DAYS = 7  # then newer versions are looked up; without a network the old ones still serve
 NEED_BYTES = 2 << 30
+FAILED_SECONDS = 1800  # so long nobody but this program itself tries again: a network may take minutes to be missing
 KERNEL = re.compile(r"linux-image-6\.12\.[0-9.]+(\+[a-z0-9.]+)?-amd64$")
 QEMU_MIN = (8, 2)  # the first with hv-balloon
 # With all that they depend on.  A test that needs another program adds its package here.
@@ -139,8 +140,8 @@ class Apt:
                              env={**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"})
         if run.returncode:
             what = next(word for word in words if not word.startswith("-"))
-            said = (run.stderr or run.stdout).strip().splitlines()[-3:]
-            raise Unavailable(f"{tool} {what} failed: {' '.join(said)}")
+            said = re.findall(r"^E: .*", run.stderr, re.M) or run.stderr.splitlines() or ["no reason given"]
+            raise Unavailable(f"{tool} {what} failed: {said[0].strip()}")
         return run.stdout
 
     def newest_kernel(self):
@@ -274,6 +275,33 @@ def _remember(home, base):
     os.replace(path + ".part", path)
 
 
+def _recent_failure(home):
+    """Why the last attempt failed, if that was a moment ago."""
+    path = os.path.join(home, "failed")
+    try:
+        if time.time() - os.stat(path).st_mtime < FAILED_SECONDS:
+            with open(path, encoding="utf-8") as file:
+                return file.read()
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def _try(home, lock):
+    """_fetch(), where a failure is remembered."""
+    path = os.path.join(home, "failed")
+    try:
+        name = _fetch(home, lock)
+    except Unavailable as error:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(str(error))
+        raise
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    _remember(home, name)
+    return name
+
+
 def _sweep(home, keep):
     """Remove trees of the past that nobody uses, and what an interrupted run left."""
     for path in glob.glob(os.path.join(home, "part-*")):
@@ -289,8 +317,11 @@ def _sweep(home, keep):
 _uses = []  # keeps the tree while this process runs
 
 
-def base():
-    """The Base to make guests of, fetched first where missing.  Unavailable says why there is none."""
+def base(insist=False):
+    """The Base to make guests of, fetched first where missing.  Unavailable says why there is none.
+
+    insist: also when the last attempt failed a moment ago.
+    """
     if platform.machine() != "x86_64":
         raise Unavailable("guests are x86-64, and this machine is not")
     for tool in ("apt-get", "apt-cache", "dpkg-deb"):
@@ -306,8 +337,9 @@ def base():
         name = current and current["base"]
         if not current or time.time() - current["looked"] > KEEP_DAYS * 86400:
             try:
-                name = _fetch(home, lock.fileno())
-                _remember(home, name)
+                if not insist and (reason := _recent_failure(home)):
+                    raise Unavailable(reason)
+                name = _try(home, lock.fileno())
             except Unavailable as error:
                 if not current:
                     raise
@@ -325,7 +357,7 @@ def main():
         return
     start = time.monotonic()
     try:
-        found = base()
+        found = base(insist=True)
     except Unavailable as error:
         print(f"skipped: {error}")
         sys.exit(SKIPPED)
