@@ -148,7 +148,7 @@ class Apt:
         names = [n for n in self.run("apt-cache", "pkgnames", "linux-image-6.12").split() if KERNEL.match(n)]
         if not names:
             raise Unavailable("the apt sources have no kernel 6.12")
-        return max(names, key=lambda name: [int(n) for n in re.findall(r"\d+", name)])
+        return max(names, key=lambda name: [int(n) for n in re.findall(r"\d+", name.removesuffix("-amd64"))])
 
     def check_qemu(self):
         shown = self.run("apt-cache", "policy", "qemu-system-x86")

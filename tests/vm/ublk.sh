@@ -52,7 +52,7 @@ test_data() {
         dd if=/dev/ublkb0 of=back bs=512 count=3 skip=9000 iflag=direct
         cmp -n 1536 data back
         blkdiscard -z /dev/ublkb0 -o 1M -l 1M
-        blkdiscard /dev/ublkb0 -o 2M -l 1M 
+        blkdiscard /dev/ublkb0 -o 2M -l 1M
         dd if=/dev/ublkb0 of=back bs=1M count=4 iflag=direct
         cmp -n 1048576 data back
         cmp -n 2097152 zeroes back 0 1048576
