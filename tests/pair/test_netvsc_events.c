@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The network driver when things happen: link, VF, a NIC that is taken away, a host that dies, faults of the provider. */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -72,6 +73,49 @@ static void test_vf(void)
     net_exchange(&c, 10, 100);
     machine_nic_set_vf(c.nic, false, 0);
     CU_ASSERT(net_wait_event(&c, HV_NETVSC_VF_REMOVED, 1));
+    net_stop(&c);
+}
+
+/** Nobody who watches the wait descriptor is kept busy for nothing: it becomes quiet after a few looks. */
+static bool becomes_quiet(const struct net_client *c)
+{
+    struct pollfd pfd = {.fd = hv_netvsc_fd(c->netvsc), .events = POLLIN};
+    unsigned looks = 0;
+
+    while (looks < 10 && poll(&pfd, 1, 30) == 1) {
+        (void)hv_netvsc_poll_control(c->netvsc);
+        looks++;
+    }
+    return looks < 10;
+}
+
+static void test_wait_descriptor(void)
+{
+    struct pollfd pfd = {.events = POLLIN};
+    struct net_client c;
+    int fd;
+
+    begin(&c, 2);
+    fd = pfd.fd = hv_netvsc_fd(c.netvsc);
+    CU_ASSERT(becomes_quiet(&c)); /* stopped */
+    machine_nic_set_link(c.nic, false);
+    CU_ASSERT_EQUAL(poll(&pfd, 1, 10000), 1); /* and wakes */
+    CU_ASSERT(net_wait_event(&c, HV_NETVSC_LINK_DOWN, 1));
+    CU_ASSERT(becomes_quiet(&c));
+    machine_nic_set_link(c.nic, true);
+    CU_ASSERT(net_wait_event(&c, HV_NETVSC_LINK_UP, 1));
+    net_run(&c, 2);
+    net_exchange(&c, 20, 100);
+    CU_ASSERT(becomes_quiet(&c)); /* running, and nobody polls */
+    CU_ASSERT_EQUAL(hv_netvsc_stop(c.netvsc), 0);
+    CU_ASSERT_EQUAL(hv_netvsc_set_mtu(c.netvsc, 4000), 0);
+    CU_ASSERT(becomes_quiet(&c)); /* on another channel */
+    CU_ASSERT_EQUAL(hv_netvsc_fd(c.netvsc), fd);
+    machine_nic_set_link(c.nic, false);
+    CU_ASSERT_EQUAL(poll(&pfd, 1, 10000), 1);
+    machine_nic_withdraw(c.nic);
+    CU_ASSERT(net_wait_event(&c, HV_NETVSC_DEAD, 1));
+    CU_ASSERT(becomes_quiet(&c)); /* dead */
     net_stop(&c);
 }
 
@@ -252,6 +296,7 @@ static void test_requests_ignored(void)
 static const struct hv_test_case cases[] = {
     {"link", test_link},
     {"VF", test_vf},
+    {"wait descriptor", test_wait_descriptor},
     {"settings while polled", test_settings_while_polled},
     {"rescind", test_rescind},
     {"host dies", test_host_dies},
