@@ -47,7 +47,7 @@ static uint16_t forward(struct run_loop *loop, unsigned from, uint16_t queue)
         swap_macs(mbufs, got);
     sent = rte_eth_tx_burst(way_out(run, from)->id, queue, mbufs, got);
     if (sent < got) {
-        loop->dropped += got - sent;
+        atomic_fetch_add_explicit(&run->ports[from].dropped, got - sent, memory_order_relaxed);
         rte_pktmbuf_free_bulk(mbufs + sent, got - sent);
     }
     return got;

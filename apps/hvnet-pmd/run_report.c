@@ -111,9 +111,10 @@ static void text_status(struct run *run, double seconds, bool last)
 
         (void)rte_eth_stats_get(run->ports[p].id, &stats);
         (void)printf("%7.1f s  port %u %s  link %s  received %" PRIu64 "  sent %" PRIu64
-                     "  missed %" PRIu64 "  errors %" PRIu64 "%s\n",
+                     "  missed %" PRIu64 "  dropped %" PRIu64 "  errors %" PRIu64 "%s\n",
                      seconds, p, run->ports[p].text, link_text(&run->ports[p]), stats.ipackets,
-                     stats.opackets, stats.imissed + stats.rx_nombuf, stats.ierrors + stats.oerrors,
+                     stats.opackets, stats.imissed + stats.rx_nombuf,
+                     atomic_load(&run->ports[p].dropped), stats.ierrors + stats.oerrors,
                      line_end());
         lines++;
         for (unsigned q = 0; q < run->queues && q < RTE_ETHDEV_QUEUE_STAT_CNTRS && !last; q++) {
@@ -143,6 +144,7 @@ static struct json_object *json_port(struct run *run, unsigned p)
     (void)json_object_object_add(object, "tx_bytes", number(stats.obytes));
     (void)json_object_object_add(object, "rx_missed", number(stats.imissed));
     (void)json_object_object_add(object, "rx_nombuf", number(stats.rx_nombuf));
+    (void)json_object_object_add(object, "tx_dropped", number(atomic_load(&run->ports[p].dropped)));
     (void)json_object_object_add(object, "rx_errors", number(stats.ierrors));
     (void)json_object_object_add(object, "tx_errors", number(stats.oerrors));
     for (unsigned q = 0; q < run->queues && q < RTE_ETHDEV_QUEUE_STAT_CNTRS; q++) {

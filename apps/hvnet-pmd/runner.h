@@ -59,6 +59,7 @@ struct run_port {
     const char *text; /* as the user named it */
     _Atomic bool gone;
     _Atomic bool link_changed;
+    _Atomic uint64_t dropped; /* received here, but the way out was full */
 };
 
 struct run {
@@ -85,7 +86,6 @@ void run_ports_stop(struct run *run);
 struct run_loop {
     struct run *run;
     unsigned index, count; /* this core among the cores */
-    uint64_t dropped;      /* received, but the way out was full */
 };
 int run_loop_main(void *arg);
 
