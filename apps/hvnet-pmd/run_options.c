@@ -23,7 +23,7 @@ static const char help[] =
     "                       aggregate=0-64 max_nvsp=1|2|4|5|6|6.1 timeout=100-600000 (ms)\n"
     "  --emulate LINK       a port on an emulated host inside this process: loop, sink, "
     "source:BYTES,\n"
-    "                       pair:ID, tap:NAME, pcap:IN[:OUT]\n"
+    "                       pair:ID, tap:NAME, pcap:IN[,OUT]\n"
     "\n"
     "What to do:\n"
     "  --mode MODE          io        every frame goes back where it came from (default)\n"
