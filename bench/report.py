@@ -108,7 +108,8 @@ def main():
     args = parser.parse_args()
     parts = [f"{machine()}.\n"]
     for name, file, command in (("Ring", "ring.json", "bench/run --ring-only"),
-                                ("Block", "block.json", "bench/run --block-only")):
+                                ("Block", "block.json", "bench/run --block-only"),
+                                ("Guest", "guest.json", "bench/run --guest-only")):
         result = load(args.folder, file)
         if not result:
             continue
