@@ -221,8 +221,10 @@ static void set_policy(const struct reactor *reactor)
 
 static void sleep_armed(struct reactor *reactor)
 {
-    bool work = reactor_device_arm(reactor) || mailbox_waiting(&reactor->mailbox);
+    bool work = reactor_device_arm(reactor);
 
+    work |= reactor_ublk_arm(reactor);
+    work |= mailbox_waiting(&reactor->mailbox);
     if (!work)
         stats_add(&reactor->stats.sleeps, 1);
     if (calm_sleep(&reactor->calm, reactor->engine.now_ns, reactor->begun,
@@ -230,6 +232,7 @@ static void sleep_armed(struct reactor *reactor)
         set_policy(reactor);
     (void)look(reactor, work ? 0 : sleep_ms(reactor));
     reactor_device_disarm(reactor);
+    reactor_ublk_disarm(reactor);
     reactor->probe = false;
 }
 

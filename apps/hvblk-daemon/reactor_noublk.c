@@ -34,6 +34,17 @@ bool reactor_ublk_send(struct reactor *reactor)
     return false;
 }
 
+bool reactor_ublk_arm(struct reactor *reactor)
+{
+    (void)reactor;
+    return false;
+}
+
+void reactor_ublk_disarm(struct reactor *reactor)
+{
+    (void)reactor;
+}
+
 bool reactor_ublk_waiting(const struct reactor *reactor)
 {
     (void)reactor;

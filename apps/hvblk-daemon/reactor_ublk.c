@@ -305,8 +305,38 @@ bool reactor_ublk_waiting(const struct reactor *reactor)
 {
     const struct reactor_ublk *ublk = reactor->ublk;
 
-    return ublk && (ublk->to_send || ublk->starved || kernel_has_more(ublk) ||
-                    io_uring_cq_ready(&ublk->ring));
+    return ublk && (ublk->to_send || kernel_has_more(ublk) || io_uring_cq_ready(&ublk->ring));
+}
+
+/*
+ * While the reactor is awake, nobody needs to signal it: that saves the signal, and the turn in vain that its own
+ * completions would cause.
+ *
+ * ORDER: we enable, then look; the kernel adds work (setting TASKRUN), then looks whether it is enabled.  Its first step is
+ * a full barrier on x86 (a locked operation) and nowhere else by promise; there the signals stay on.
+ */
+#ifdef __x86_64__
+#define SIGNALS_ON_DEMAND true
+#else
+#define SIGNALS_ON_DEMAND false
+#endif
+
+static void set_signals(struct reactor *reactor, bool on)
+{
+    if (reactor->ublk && SIGNALS_ON_DEMAND)
+        (void)io_uring_cq_eventfd_toggle(&reactor->ublk->ring, on);
+}
+
+bool reactor_ublk_arm(struct reactor *reactor)
+{
+    set_signals(reactor, true);
+    atomic_thread_fence(memory_order_seq_cst);
+    return reactor_ublk_waiting(reactor);
+}
+
+void reactor_ublk_disarm(struct reactor *reactor)
+{
+    set_signals(reactor, false);
 }
 
 /* ---- Queues come and go ---- */

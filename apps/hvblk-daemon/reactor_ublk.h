@@ -25,6 +25,9 @@ void reactor_ublk_close(struct reactor *reactor);
 bool reactor_ublk_receive(struct reactor *reactor);
 /** Tell the kernel what was finished, in one call. */
 bool reactor_ublk_send(struct reactor *reactor);
+/** Before a sleep: ask to be woken.  True = there is work, do not sleep. */
+bool reactor_ublk_arm(struct reactor *reactor);
+void reactor_ublk_disarm(struct reactor *reactor);
 /** There is something to receive or to send. */
 bool reactor_ublk_waiting(const struct reactor *reactor);
 /** A request of a queue is carried out. */
