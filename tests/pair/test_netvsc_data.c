@@ -323,6 +323,24 @@ static void test_ways(void)
     }
 }
 
+/** Frames larger than a section out of memory that the host does not reach. */
+static void test_jumbo(void)
+{
+    struct net_client c;
+    struct machine_opts mo;
+    struct hv_netvsp_opts po;
+    struct hv_netvsc_opts no;
+
+    net_defaults(&mo, &po, &no, 1);
+    no.mtu = 9000;
+    net_start(&c, &mo, &po, &no);
+    CU_ASSERT_EQUAL_FATAL(c.error, 0);
+    net_run(&c, 1);
+    net_exchange(&c, 60, 9014);
+    CU_ASSERT_EQUAL(c.received_bytes, 60 * 9014);
+    net_stop(&c);
+}
+
 /* ---- Offloads ---- */
 
 static uint32_t sum16(const uint8_t *at, uint32_t bytes, uint32_t sum)
@@ -531,10 +549,8 @@ static void test_faults(void)
 }
 
 static const struct hv_test_case cases[] = {
-    {"ways of sending", test_ways},
-    {"segmentation", test_tso},
-    {"sum and tag", test_sum_and_tag},
-    {"faults", test_faults},
+    {"ways of sending", test_ways},    {"jumbo frames", test_jumbo}, {"segmentation", test_tso},
+    {"sum and tag", test_sum_and_tag}, {"faults", test_faults},
 };
 
 int main(int argc, char **argv)

@@ -96,7 +96,7 @@ void rig_start(struct rig *rig, const struct rig_opts *given)
         .max_message_bytes = or_default(o.message_bytes, 0x4000),
         .packet_align_bytes = 8,
         .tx_copy_bytes = or_default(o.tx_copy_bytes, 512),
-        .frame_bytes_max = RIG_FRAME_MAX,
+        .frame_bytes_max = or_default(o.frame_bytes_max, RIG_FRAME_MAX),
         .tso_bytes_max = 0xf53c,
         .offloads = 0x7ff,
         .hook_arg = rig,

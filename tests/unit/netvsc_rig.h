@@ -28,6 +28,7 @@ struct rig_opts {
     uint32_t packets_per_message; /* 0 = 8 */
     uint32_t message_bytes;       /* 0 = plenty */
     uint32_t tx_copy_bytes;       /* 0 = 512 */
+    uint32_t frame_bytes_max;     /* 0 = RIG_FRAME_MAX */
     bool paused;                  /* stays so */
 };
 

@@ -435,8 +435,49 @@ static void test_no_send_buffer(void)
     CU_ASSERT_EQUAL(rig_gather(&p, bytes, sizeof(bytes), &first), 104);
     CU_ASSERT(!memcmp(bytes + 44, rig.memory + 4090, 60));
     tx.flags = F(COPY);
-    CU_ASSERT_EQUAL(hv_netvsc_tx_burst(rig.queue, &tx, 1, &error), 0);
-    CU_ASSERT_EQUAL(error, -EFAULT);
+    CU_ASSERT_EQUAL(hv_netvsc_tx_burst(rig.queue, &tx, 1, &error), 1);
+    CU_ASSERT_EQUAL(tx.copied, 1);
+    CU_ASSERT(rig_take(&rig, &p));
+    CU_ASSERT_EQUAL(rig_gather(&p, bytes, sizeof(bytes), &first), 104);
+    CU_ASSERT(!memcmp(bytes + 44, rig.memory + 4090, 60));
+    rig_stop(&rig);
+}
+
+/** Jumbo frames out of memory that the host does not reach: copied, as many as there is room for, the room comes back. */
+static void test_bounced(void)
+{
+    struct rig rig;
+    struct rig_opts opts = {.frame_bytes_max = 9018};
+    static uint8_t foreign[9018], bytes[9200];
+    struct iovec more = {foreign + 5000, 4000};
+    struct hv_netvsc_tx tx[20];
+    struct rig_packet p;
+    uint32_t first;
+    void *cookie;
+    int error;
+
+    memset(foreign, 0x3c, sizeof(foreign));
+    memset(foreign + 5000, 0xc3, 4000);
+    rig_start(&rig, &opts);
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < 20; i++)
+            tx[i] = (struct hv_netvsc_tx){foreign, 5000, 9000, &more, 1, 0, 0, 0, 0, 7, tx};
+        CU_ASSERT_EQUAL(hv_netvsc_tx_burst(rig.queue, tx, 20, &error), 16);
+        CU_ASSERT_EQUAL(error, -EAGAIN);
+        CU_ASSERT_EQUAL(tx[15].copied, 1);
+        CU_ASSERT_FATAL(rig_take(&rig, &p));
+        CU_ASSERT_EQUAL(rig_gather(&p, bytes, sizeof(bytes), &first), 44 + 9000);
+        CU_ASSERT(!memcmp(bytes + 44, foreign, 9000));
+        CU_ASSERT(rig_complete(&rig, p.id, 1));
+        CU_ASSERT_EQUAL(hv_netvsc_tx_burst(rig.queue, tx, 2, &error), 1);
+        CU_ASSERT_EQUAL(rig_complete_all(&rig), 16);
+        CU_ASSERT_EQUAL(hv_netvsc_tx_reap(rig.queue, &cookie, 1), 0);
+    }
+    CU_ASSERT_EQUAL(rig_stats(&rig).tx_copied, 3 * 17);
+    /* memory of the host needs no copy */
+    tx[0] = rig_frame(rig.memory, 9018);
+    CU_ASSERT_EQUAL(hv_netvsc_tx_burst(rig.queue, tx, 1, &error), 1);
+    CU_ASSERT_EQUAL(tx[0].copied, 0);
     rig_stop(&rig);
 }
 
@@ -525,6 +566,7 @@ static const struct hv_test_case cases[] = {
     {"descriptors run out", test_descriptors_run_out},
     {"room for completions", test_room_for_completions},
     {"no send buffer", test_no_send_buffer},
+    {"bounced", test_bounced},
     {"NVSP", test_nvsp},
     {"control messages", test_send_control},
 };

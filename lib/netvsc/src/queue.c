@@ -113,6 +113,7 @@ void hv_nq_destroy(struct hv_netvsc_queue *q)
     if (!q)
         return;
     hv_dma_free(q->dma);
+    hv_dma_free(q->tx.bounce_dma);
     free(q->head_pfns);
     free(q->scratch);
     free(q->staged);
@@ -123,6 +124,7 @@ void hv_nq_destroy(struct hv_netvsc_queue *q)
     free(q->tx.descriptors.entries);
     free(q->tx.sections.entries);
     free(q->tx.cookies.entries);
+    free(q->tx.bounces.entries);
     free(q);
 }
 
@@ -164,6 +166,28 @@ static void learn_limits(struct hv_netvsc_queue *q, const struct hv_nq_share *sh
     tx->plain_span -= hv_min_u32(tx->plain_span, HV_NQ_ETHER_BYTES);
 }
 
+/** Memory for frames that fit no section, where the MTU allows such. */
+static int alloc_bounces(struct hv_netvsc_queue *q)
+{
+    const struct hv_nq_device *d = q->device;
+    uint32_t bytes = (uint32_t)hv_align_up(d->frame_bytes_max, HV_PAGE_BYTES);
+    int err;
+
+    if (d->frame_bytes_max + HV_NQ_ENCODE_MAX <= d->send_section_bytes && q->tx.section_count)
+        bytes = 0;
+    if (bytes != q->tx.bounce_bytes) {
+        hv_dma_free(q->tx.bounce_dma);
+        q->tx.bounce_dma = NULL;
+        q->tx.bounce_bytes = bytes;
+    }
+    if (!bytes || q->tx.bounce_dma)
+        return 0;
+    err = fifo_init(&q->tx.bounces, HV_NQ_BOUNCES, true);
+    return err ? err
+               : hv_dma_alloc(hv_channel_bus(q->channel), (size_t)HV_NQ_BOUNCES * bytes,
+                              &q->tx.bounce_dma);
+}
+
 int hv_nq_set_share(struct hv_netvsc_queue *q, const struct hv_nq_share *share)
 {
     struct hv_nq_slot *slots;
@@ -183,9 +207,10 @@ int hv_nq_set_share(struct hv_netvsc_queue *q, const struct hv_nq_share *share)
     hv_nq_unlock(q);
     hv_nq_tx_collect(q); /* cookies nobody reaped stay; sections are all back */
     err = share->section_count ? fifo_init(&q->tx.sections, share->section_count, true) : 0;
-    if (!err)
-        learn_limits(q, share);
-    return err;
+    if (err)
+        return err;
+    learn_limits(q, share);
+    return alloc_bounces(q);
 }
 
 /* ---- Pause, poll ---- */

@@ -55,7 +55,7 @@ int hv_nq_create(const struct hv_nq_device *device, struct hv_channel *channel,
                  uint32_t descriptors, struct hv_netvsc_queue **ret_queue);
 /** The channel is closed, and no frame is held or the device closes.  NULL is fine. */
 void hv_nq_destroy(struct hv_netvsc_queue *queue);
-/** While paused and not busy, nothing held; again whenever shares or buffers change.  0, -EBUSY, -EINVAL, -ENOMEM. */
+/** While paused and not busy, nothing held; again whenever shares or buffers change.  0, -EBUSY, -EINVAL, or as hv_dma_alloc(). */
 int hv_nq_set_share(struct hv_netvsc_queue *queue, const struct hv_nq_share *share);
 
 /**

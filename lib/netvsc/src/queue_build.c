@@ -267,6 +267,33 @@ static int list_frame(const struct hv_vmbus *bus, struct list *l, const struct h
     return 0;
 }
 
+/**
+ * A frame too large for a section out of memory that the host does not reach (a jumbo frame that lies in the receive buffer
+ * and is forwarded, say): a copy of it, of which *ret_copy is the frame.  0, -EAGAIN, -EFAULT (no such memory).
+ */
+static int bounce(struct hv_nq_tx *tx, const struct hv_netvsc_tx *f, struct hv_netvsc_tx *ret_copy,
+                  uint32_t *ret_section)
+{
+    uint32_t index;
+    uint8_t *to;
+
+    if (!tx->bounce_dma || f->bytes > tx->bounce_bytes)
+        return -EFAULT;
+    if (!hv_nq_fifo_count(&tx->bounces)) {
+        HV_NQ_COUNT(tx->stats.tx_no_section, 1);
+        return -EAGAIN;
+    }
+    index = hv_nq_fifo_get(&tx->bounces);
+    to = (uint8_t *)hv_dma_address(tx->bounce_dma) + (size_t)index * tx->bounce_bytes;
+    gather(to, f, f->bytes);
+    *ret_copy = *f;
+    ret_copy->data = to;
+    ret_copy->data_bytes = f->bytes;
+    ret_copy->more_count = 0;
+    *ret_section = HV_NQ_BOUNCED | index;
+    return 0;
+}
+
 /** 0, CHUNK_FULL, -EAGAIN, -EFAULT, -EINVAL. */
 static int add_by_page(struct hv_netvsc_queue *q, struct hv_netvsc_tx *f, uint32_t head_bytes,
                        uint32_t copied)
@@ -319,20 +346,41 @@ static int add_by_page(struct hv_netvsc_queue *q, struct hv_netvsc_tx *f, uint32
 
 /* ---- Either ---- */
 
+/** By page, but a copy. */
+static int add_bounced(struct hv_netvsc_queue *q, struct hv_netvsc_tx *f, uint32_t head_bytes,
+                       uint32_t copied)
+{
+    struct hv_netvsc_tx copy;
+    uint32_t section;
+    int err = bounce(&q->tx, f, &copy, &section);
+
+    if (err)
+        return err;
+    err = add_by_page(q, &copy, head_bytes, copied);
+    if (err) {
+        hv_nq_fifo_unget(&q->tx.bounces, 1);
+        return err;
+    }
+    q->tx.messages[q->tx.message_count - 1].section = section;
+    f->copied = 1;
+    return 0;
+}
+
 static int add_frame(struct hv_netvsc_queue *q, struct hv_netvsc_tx *f)
 {
     struct hv_nq_tx *tx = &q->tx;
     uint32_t head_bytes = sizeof(struct hv_rndis_packet), copied = 0;
     uint32_t max = tx->frame_bytes_max;
+    int err = -EFAULT, bounced;
     bool fits;
 
     if (hv_nq_unlikely(f->more_count ? !pieces_fit(f) : f->data_bytes != f->bytes))
         return -EINVAL;
     if (hv_nq_unlikely(f->flags & ~HV_NETVSC_TX_FLAG_COPY)) {
-        int err = check_flags(tx, f, &head_bytes, &copied);
+        int bad = check_flags(tx, f, &head_bytes, &copied);
 
-        if (err)
-            return err;
+        if (bad)
+            return bad;
         if (f->flags & HV_NETVSC_TX_FLAG_TSO)
             max = tx->tso_bytes_max;
     }
@@ -344,14 +392,15 @@ static int add_frame(struct hv_netvsc_queue *q, struct hv_netvsc_tx *f)
     if (hv_nq_likely(fits && (f->bytes <= tx->copy_bytes || f->flags & HV_NETVSC_TX_FLAG_COPY)))
         return add_to_section(tx, f, head_bytes);
     if (!(f->flags & HV_NETVSC_TX_FLAG_COPY)) {
-        int err = add_by_page(q, f, head_bytes, copied);
-
-        /* not the host's memory, or in pieces that make too long a list */
-        if (!fits || (err != -EFAULT && err != -EINVAL))
+        err = add_by_page(q, f, head_bytes, copied);
+        if (err != -EFAULT && err != -EINVAL)
             return err;
-        return add_to_section(tx, f, head_bytes);
     }
-    return -EFAULT;
+    /* to be copied, or not the host's memory, or in pieces that make too long a list */
+    if (fits)
+        return add_to_section(tx, f, head_bytes);
+    bounced = add_bounced(q, f, head_bytes, copied);
+    return bounced == -EFAULT ? err : bounced;
 }
 
 uint16_t hv_nq_build(struct hv_netvsc_queue *q, struct hv_netvsc_tx *frames, uint16_t count,
@@ -386,7 +435,9 @@ void hv_nq_unbuild(struct hv_netvsc_queue *q, uint32_t first)
 
     for (uint32_t i = first; i < tx->message_count; i++) {
         hv_nq_fifo_unget(&tx->descriptors, 1);
-        if (tx->messages[i].section != HV_NQ_NONE)
+        if (tx->messages[i].section < HV_NQ_BOUNCED)
             hv_nq_fifo_unget(&tx->sections, 1);
+        else if (tx->messages[i].section != HV_NQ_NONE)
+            hv_nq_fifo_unget(&tx->bounces, 1);
     }
 }

@@ -41,12 +41,14 @@
 #define HV_NQ_LISTS    1024u /* 8-byte words of page lists in one chunk */
 #define HV_NQ_HEAD_BYTES                                                                           \
     256u /* RNDIS header and copied headers of a frame sent by page; divides a page */
+#define HV_NQ_BOUNCES       16u /* frames that neither fit a section nor may be named; power of two */
 #define HV_NQ_CONTROL_PAGES 4u
 #define HV_NQ_REQUESTS      4u
 #define HV_NQ_DRAIN_PACKETS 512u /* in one turn: bounds how long the lock is held */
 #define HV_NQ_DRAIN_ALL     (1u << 30)
 #define HV_NQ_LIST_MAX      (1u + HV_NETVSC_SEGMENTS_MAX + 2u + HV_NQ_PFNS_MAX) /* words of one frame */
 #define HV_NQ_NONE          UINT32_MAX
+#define HV_NQ_BOUNCED       (1u << 31) /* in place of a section: in memory of the queue, by page */
 #define HV_NQ_COMPLETION_BYTES                                                                     \
     (HV_RING_DESCRIPTOR_BYTES + 8u + HV_RING_TRAILER_BYTES) /* type and status */
 
@@ -84,7 +86,7 @@ struct hv_nq_slot {
 /** A message of the transmit side. */
 struct hv_nq_descriptor {
     void *cookie;
-    uint32_t section; /* HV_NQ_NONE: by page */
+    uint32_t section; /* HV_NQ_NONE: by page; HV_NQ_BOUNCED and which */
     bool busy;        /* with the host */
 };
 
@@ -121,6 +123,9 @@ struct hv_nq_tx {
     uint32_t section_count, section_bytes;
     uint32_t frames_max, message_bytes_max, align_mask;
     uint32_t copy_bytes, frame_bytes_max, tso_bytes_max;
+    struct hv_nq_fifo bounces;
+    struct hv_dma *bounce_dma; /* NULL: every frame fits a section */
+    uint32_t bounce_bytes;     /* of one */
     uint32_t plain_span; /* by how much a frame that is copied may exceed an Ethernet header */
     struct hv_nq_descriptor *table;
     /* chunk in preparation */

@@ -14,10 +14,10 @@ static void settle(struct hv_nq_tx *tx, uint16_t index)
     d->busy = false;
     if (d->section == HV_NQ_NONE) {
         hv_nq_fifo_put(&tx->cookies, index); /* free when its cookie is taken */
-    } else {
-        hv_nq_fifo_put(&tx->sections, (uint16_t)d->section);
-        hv_nq_fifo_put(&tx->descriptors, index);
+        return;
     }
+    hv_nq_fifo_put(d->section & HV_NQ_BOUNCED ? &tx->bounces : &tx->sections, (uint16_t)d->section);
+    hv_nq_fifo_put(&tx->descriptors, index);
 }
 
 void hv_nq_tx_collect(struct hv_netvsc_queue *q)
@@ -148,7 +148,7 @@ static void count_message(struct hv_nq_tx *tx, const struct hv_nq_message *m, st
     tx->table[m->descriptor].busy = true;
     sent->frames += m->frames;
     sent->bytes += m->frame_bytes;
-    if (m->list_bytes)
+    if (m->section == HV_NQ_NONE)
         sent->by_page++;
     else
         sent->copied += m->frames;
@@ -221,7 +221,8 @@ static int prepare(struct hv_netvsc_queue *q, uint16_t count)
         learn_offloads(tx, offloads);
     hv_nq_tx_collect(q);
     if (hv_nq_unlikely(hv_nq_fifo_count(&tx->descriptors) < count ||
-                       (tx->section_count && hv_nq_fifo_count(&tx->sections) < count)))
+                       (tx->section_count && hv_nq_fifo_count(&tx->sections) < count) ||
+                       (tx->bounce_dma && hv_nq_fifo_count(&tx->bounces) < HV_NQ_BOUNCES / 2)))
         drain_all(q);
     return 0;
 }

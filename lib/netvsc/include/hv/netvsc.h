@@ -220,7 +220,7 @@ uint32_t hv_netvsc_rx_pending(struct hv_netvsc_queue *queue);
     0x20u /* the TCP field holds the pseudo-header sum without length; what else NDIS wants of the headers is done in a copy */
 #define HV_NETVSC_TX_FLAG_VLAN 0x40u
 #define HV_NETVSC_TX_FLAG_COPY                                                                     \
-    0x80u /* the memory is not DMA memory, or is wanted back at once: copy, or refuse */
+    0x80u /* the memory is not DMA memory, or is wanted back at once: copy (up to MTU and headers), or refuse */
 
 /** One frame to send.  The first piece stands here; `more` names the others. */
 struct hv_netvsc_tx {
@@ -247,7 +247,7 @@ struct hv_netvsc_tx {
  *   -EAGAIN      ring, sections or descriptors are used up: reap, try the rest again;
  *   -EMSGSIZE    the next frame is larger than MTU and headers, or than the TSO limit: never;
  *   -EINVAL      it has too many pieces, an offload that is not switched on, offsets that make no sense: never;
- *   -EFAULT      it must be named by page and is not DMA memory: never;
+ *   -EFAULT      it is not DMA memory, and too large to be copied: never;
  *   -ENODEV, -EPROTO   the device is dead.
  */
 uint16_t hv_netvsc_tx_burst(struct hv_netvsc_queue *queue, struct hv_netvsc_tx *frames,
