@@ -426,6 +426,16 @@ static void on_rndis(struct loop_nic *nic, const struct loop_nic_message *m)
     }
 }
 
+void loop_nic_believe(struct loop_nic *nic, const struct loop_nic_message *message)
+{
+    if (message->nvsp.type == HV_NVSP_INIT)
+        nic->seen.version = message->nvsp.init.max_version;
+    if (message->nvsp.type == HV_NVSP_SEND_RECEIVE_BUFFER) {
+        nic->receive_sections = HV_COUNT_OF(nic->with_guest);
+        nic->receive_told = true;
+    }
+}
+
 void loop_nic_answer(struct loop_nic *nic, const struct loop_nic_message *message)
 {
     if (message->rndis_bytes)

@@ -111,6 +111,8 @@ uint8_t *loop_nic_latest(struct loop_nic *nic, uint32_t *ret_bytes);
 uint8_t *loop_nic_receive_buffer(struct loop_nic *nic, uint32_t *ret_bytes);
 /** The usual answer, for hooks that change a little. */
 void loop_nic_answer(struct loop_nic *nic, const struct loop_nic_message *message);
+/** Take note of what the driver told, for hooks that answer by themselves: version and receive buffer. */
+void loop_nic_believe(struct loop_nic *nic, const struct loop_nic_message *message);
 /** Answers to QUERY and SET, and what a good host says to a query. */
 bool loop_nic_reply_query(struct loop_nic *nic, uint32_t request_id, uint32_t status,
                           const void *info, uint32_t bytes);
