@@ -247,7 +247,7 @@ static struct json_object *run_slow(struct command_context *context, struct json
     char why[HV_OPTION_WHY_BYTES];
     struct pending *pending = malloc(sizeof(*pending));
     unsigned lun = 0;
-    int err;
+    int err = -EINVAL; /* every kind sets it */
 
     if (!pending)
         return reply_error("out of memory");
