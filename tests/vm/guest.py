@@ -264,7 +264,8 @@ def _end(program):
 def _backtrace(core):
     """Where a program died, when gdb is there."""
     match = re.fullmatch(r"core\.(.+)\.\d+", os.path.basename(core))
-    programs = [p for p in glob.glob(os.path.join(harness.BUILD, "*", match[1] + "*")) if os.access(p, os.X_OK)]
+    programs = [p for p in glob.glob(os.path.join(harness.BUILD, "*", match[1] + "*"))
+                if os.path.isfile(p) and os.access(p, os.X_OK)]
     if not shutil.which("gdb") or not programs:
         return core
     run = subprocess.run(["gdb", "-batch", "-nx", "-ex", "thread apply all bt 12", programs[0], core],
