@@ -325,6 +325,7 @@ static void test_too_long(void)
 
 static void test_vlan(void)
 {
+    static struct net_flat back;
     struct net_shape shape = {.payload = 300, .max_piece = 5};
     struct iovec iov[HV_FRAME_IOV_MAX + 1];
     uint8_t head[HV_VLAN_HEAD_BYTES];
@@ -350,13 +351,13 @@ static void test_vlan(void)
     hv_offload_vlan_strip(&frame, iov);
     CU_ASSERT_EQUAL(frame.flags, HV_FRAME_VLAN);
     CU_ASSERT_EQUAL(frame.vlan_tci, 0xa064);
-    net_flatten(&frame, &flat);
-    CU_ASSERT_EQUAL(flat.bytes, net.frame.bytes);
-    CU_ASSERT(!memcmp(flat.data, net.data, flat.bytes));
+    net_flatten(&frame, &back);
+    CU_ASSERT_EQUAL(back.bytes, net.frame.bytes);
+    CU_ASSERT(!memcmp(back.data, net.data, back.bytes));
 
-    hv_frame_set(&frame, &one, flat.data, flat.bytes); /* untagged: as it was */
+    hv_frame_set(&frame, &one, back.data, back.bytes); /* untagged: as it was */
     hv_offload_vlan_strip(&frame, iov);
-    CU_ASSERT(frame.iov == &one && !frame.flags && frame.bytes == flat.bytes);
+    CU_ASSERT(frame.iov == &one && !frame.flags && frame.bytes == back.bytes);
     hv_put_be16(net.data + 12, 0x8100);
     hv_frame_set(&frame, &one, net.data, 17); /* a tag without anything behind it */
     hv_offload_vlan_strip(&frame, iov);

@@ -185,15 +185,24 @@ static void test_to_kernel(void)
     CU_ASSERT_EQUAL(nic_stats(&nic).sent, 2);
     (void)close(fd);
     nic_close(&nic);
+}
+
+/* A kernel that is given finished frames: cut and summed by us. */
+static void test_to_kernel_finished(void)
+{
+    static uint8_t seen[NET_BYTES];
+    struct virtio_net_hdr header;
+    const struct net_shape shape = {.payload = 2000, .lso = true};
+    int fd;
+    ssize_t n;
 
     CU_ASSERT_EQUAL_FATAL(nic_open(&nic, "tap:" NAME ",kernel-offloads=off", 1, NULL), 0);
     fd = open_packet();
-    shape = (struct net_shape){.payload = 2000, .lso = true};
     net_make(&net, &shape);
     net.frame.flags = HV_FRAME_TSO | HV_FRAME_IPV4;
     net.frame.mss = 1448;
     hv_link_send(nic.link, 0, &net.frame, 1);
-    for (unsigned i = 0; i < 2; i++) { /* cut and summed by us */
+    for (unsigned i = 0; i < 2; i++) {
         n = recv(fd, seen, sizeof(seen), 0) - (ssize_t)sizeof(header);
         memcpy(&header, seen, sizeof(header));
         CU_ASSERT_EQUAL(header.gso_type, VIRTIO_NET_HDR_GSO_NONE);
@@ -355,6 +364,7 @@ int main(int argc, char **argv)
     static const struct hv_test_case cases[] = {
         {"device", test_device},
         {"to the kernel", test_to_kernel},
+        {"finished to the kernel", test_to_kernel_finished},
         {"from the kernel", test_from_kernel},
         {"no room", test_no_room},
         {"deleted", test_deleted},

@@ -81,7 +81,7 @@ static struct wire *get_wire(const void *scope, const char *id)
     if (!wire)
         return NULL;
     wire->scope = scope;
-    (void)strcpy(wire->id, id); /* checked by the caller */
+    memcpy(wire->id, id, strlen(id) + 1); /* length checked by the caller */
     wire->next = wires;
     wires = wire;
     return wire;

@@ -355,7 +355,7 @@ static int parse(struct pcap_link *p, char *text, char **ret_out, char why[HV_NE
 static int pcap_link_create(struct hv_link *link, char *text, char why[HV_NETVSP_WHY_BYTES])
 {
     struct pcap_link *p = calloc(1, sizeof(*p));
-    struct stat in_stat;
+    struct stat in_stat = {0};
     char *out_path;
     bool have_in, have_out;
     int err;

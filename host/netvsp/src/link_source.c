@@ -152,7 +152,8 @@ static int source_create(struct hv_link *link, char *text, char why[HV_NETVSP_WH
     if (err)
         return err;
     source->stride = (source->frame_bytes + FRAME_ALIGN - 1) & ~(FRAME_ALIGN - 1);
-    source->table_entries = source->flows * ((TABLE_MIN + source->flows - 1) / source->flows);
+    while (source->table_entries < TABLE_MIN)
+        source->table_entries += source->flows; /* 1 or more */
     if ((uint64_t)source->stride * source->flows * link->queue_count > MEMORY_MAX)
         return hv_link_fail(why, -EINVAL, "source: %u flows of %u bytes need more than %u MiB",
                             source->flows * link->queue_count, source->frame_bytes,
