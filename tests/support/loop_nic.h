@@ -57,6 +57,7 @@ struct loop_nic_opts {
     bool no_offloads, silent_offloads; /* unknown; no indication of what is on */
     bool link_down;
     bool may_not_grow; /* the kernel could not hand out sub-channels */
+    unsigned fail_at;  /* this one of the requests for channels and memory fails, from 1 */
     bool lying;        /* the hook lies about what was agreed: do not hold the driver to it */
 };
 

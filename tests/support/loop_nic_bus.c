@@ -103,6 +103,12 @@ const char *loop_nic_killed(const struct loop_nic *nic, uint16_t channel)
     return nic->channels[channel].why[0] ? nic->channels[channel].why : NULL;
 }
 
+/** Counts down to the one that fails. */
+static bool fails(struct loop_nic *nic)
+{
+    return nic->opts.fail_at && !--nic->opts.fail_at;
+}
+
 /* ---- Bus ---- */
 
 int hv_vmbus_fd(const struct hv_vmbus *bus)
@@ -137,8 +143,11 @@ bool hv_channel_may_grow(const struct hv_channel *c)
 int hv_dma_alloc(struct hv_vmbus *bus, size_t bytes, struct hv_dma **ret_dma)
 {
     struct loop_nic *nic = of_bus(bus);
-    struct hv_dma *dma = calloc(1, sizeof(*dma));
+    struct hv_dma *dma;
 
+    if (fails(nic))
+        return -ENOMEM;
+    dma = calloc(1, sizeof(*dma));
     loop_nic_must(dma != NULL, "memory");
     dma->bytes = (bytes + HV_PAGE_BYTES - 1) & ~(size_t)(HV_PAGE_BYTES - 1);
     dma->base = aligned_alloc(HV_PAGE_BYTES, dma->bytes);
@@ -205,6 +214,8 @@ int hv_channel_open(struct hv_vmbus *bus, const struct hv_guid *instance, uint16
         return -EBUSY;
     if (index > nic->granted)
         return -EINVAL;
+    if (fails(nic))
+        return -ENOMEM;
     if (nic->opts.openable && index > nic->opts.openable)
         return -EIO;
     memset(c, 0, sizeof(*c));
@@ -239,6 +250,8 @@ int hv_channel_share(struct hv_channel *primary, enum hv_shared_kind kind, size_
     struct hv_shared *shared = &primary->nic->shared[kind];
 
     loop_nic_must(!primary->index && !shared->address, "shared twice");
+    if (fails(primary->nic))
+        return -ENOMEM;
     shared->bytes = (bytes + HV_PAGE_BYTES - 1) & ~(size_t)(HV_PAGE_BYTES - 1);
     shared->address = aligned_alloc(HV_PAGE_BYTES, shared->bytes);
     loop_nic_must(shared->address != NULL, "memory");

@@ -442,6 +442,53 @@ static void test_roll_back(void)
     nic_stop(&f);
 }
 
+/* ---- No memory ---- */
+
+/** Fewer queues do; a start that fails for want of memory can be tried again. */
+static int start_at_last(struct hv_netvsc *netvsc, uint16_t *ret_queues)
+{
+    int err = hv_netvsc_start(netvsc, 3, ret_queues);
+
+    return err == -ENOMEM ? hv_netvsc_start(netvsc, 3, ret_queues) : err;
+}
+
+/** The n-th request for a channel or memory fails, for every n: nothing is left, and what can go on goes on. */
+static void test_no_memory(void)
+{
+    bool all_well = false;
+
+    for (unsigned i = 1; i < 100 && !all_well; i++) {
+        const struct loop_nic_opts lo = {.rx_queues = 4, .sub_channels = 2, .fail_at = i};
+        struct hv_netvsc_opts no = HV_NETVSC_OPTS_INIT;
+        struct hv_netvsc_info info;
+        struct nic_fixture f;
+        uint16_t queues = 0;
+        int err;
+
+        no.max_queues = 3;
+        nic_start(&f, &lo, &no);
+        CU_ASSERT(!f.error || f.error == -ENOMEM);
+        if (f.error) {
+            nic_stop(&f);
+            continue;
+        }
+        err = start_at_last(f.netvsc, &queues);
+        CU_ASSERT_EQUAL(err, 0);
+        CU_ASSERT(queues >= 1 && queues <= 3);
+        CU_ASSERT_EQUAL(hv_netvsc_stop(f.netvsc), 0);
+        err = hv_netvsc_set_mtu(f.netvsc, 9000);
+        CU_ASSERT(!err || err == -ENOMEM);
+        CU_ASSERT_EQUAL(hv_netvsc_status(f.netvsc), 0);
+        hv_netvsc_get_info(f.netvsc, &info);
+        CU_ASSERT_EQUAL(info.mtu, err ? 1500 : 9000);
+        err = start_at_last(f.netvsc, &queues);
+        CU_ASSERT_EQUAL(err, 0);
+        all_well = loop_nic_opts(f.nic)->fail_at != 0; /* there were fewer requests */
+        nic_stop(&f);
+    }
+    CU_ASSERT(all_well);
+}
+
 static const struct hv_test_case cases[] = {
     {"start and stop", test_start_stop},
     {"fewer queues than wanted", test_fewer},
@@ -456,6 +503,7 @@ static const struct hv_test_case cases[] = {
     {"MTU", test_mtu},
     {"MTU that the host does not allow", test_mtu_refused},
     {"roll back", test_roll_back},
+    {"no memory", test_no_memory},
 };
 
 int main(int argc, char **argv)
