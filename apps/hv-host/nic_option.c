@@ -245,11 +245,8 @@ static int take_word(struct nic_option *o, const char *word, char *why)
         return 0;
     }
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-        if (!strncmp(word, keys[i].key, strlen(keys[i].key))) {
-            if (!strcmp(word, "offloads=off") && !strncmp(o->link, "tap:", 4))
-                add_to_link(o, word); /* the tap does without as well */
+        if (!strncmp(word, keys[i].key, strlen(keys[i].key)))
             return keys[i].set(o, word + strlen(keys[i].key), why);
-        }
     add_to_link(o, word);
     return 0;
 }

@@ -105,12 +105,16 @@ void hv_netvsp_rx_completed(struct hv_netvsp_queue *q, uint64_t trans_id)
 
 /* ---- One frame ---- */
 
+/** Four words, stored one by one: gathered on the stack first they would have to be read back as a vector. */
 static uint8_t *put_ppi(uint8_t *at, uint32_t type, uint32_t value)
 {
-    const uint32_t ppi[4] = {16, type, 12, value};
+    uint32_t *ppi = (uint32_t *)(void *)at;
 
-    memcpy(at, ppi, sizeof(ppi));
-    return at + sizeof(ppi);
+    ppi[0] = 16;
+    ppi[1] = type;
+    ppi[2] = 12;
+    ppi[3] = value;
+    return at + 16;
 }
 
 static uint32_t rx_csum(const struct hv_frame *frame)
@@ -131,13 +135,27 @@ static uint32_t tag_info(uint16_t tci)
     return (uint32_t)tci >> 13 | (tci & 0x1000u) >> 9 | (tci & 0xfffu) << HV_VLAN_ID_SHIFT;
 }
 
+/** The section starts on a cache line.  Nothing that is written here is ever read back: it is the guest's by now. */
+static void put_header(uint8_t *to, uint32_t ppi_bytes, uint32_t offset, uint32_t bytes)
+{
+    struct hv_rndis_packet *h = (struct hv_rndis_packet *)(void *)to;
+
+    h->hdr.type = HV_RNDIS_PACKET;
+    h->hdr.length_bytes = offset + bytes;
+    h->data_offset = offset - HV_RNDIS_OFFSET_BASE;
+    h->data_bytes = bytes;
+    h->oob_offset = h->oob_bytes = h->oob_count = 0;
+    h->ppi_offset = ppi_bytes ? HEADER_BYTES - HV_RNDIS_OFFSET_BASE : 0;
+    h->ppi_bytes = ppi_bytes;
+    h->vc_handle = h->reserved = 0;
+}
+
 /** Headers and frame; returns the length of the message. */
 static uint32_t write_section(const struct hv_netvsp_queue *q, uint8_t *to,
                               const struct hv_frame *frame, struct hv_netvsp_hash hash)
 {
     uint8_t *ppis = to + HEADER_BYTES, *at = ppis;
     uint32_t csum = q->rules.checksums ? rx_csum(frame) : 0, offset;
-    struct hv_rndis_packet h = {.hdr.type = HV_RNDIS_PACKET, .data_bytes = frame->bytes};
 
     if (csum)
         at = put_ppi(at, HV_PPI_CHECKSUM, csum);
@@ -147,18 +165,14 @@ static uint32_t write_section(const struct hv_netvsp_queue *q, uint8_t *to,
         at = put_ppi(at, HV_PPI_HASH_VALUE, hash.value);
         at = put_ppi(at, HV_PPI_HASH_INFO, HV_NDIS_HASH_TOEPLITZ | hash.type);
     }
-    h.ppi_bytes = (uint32_t)(at - ppis);
-    h.ppi_offset = h.ppi_bytes ? HEADER_BYTES - HV_RNDIS_OFFSET_BASE : 0;
-    offset = HEADER_BYTES + h.ppi_bytes + 2; /* 4 n + 2 */
-    h.data_offset = offset - HV_RNDIS_OFFSET_BASE;
-    h.hdr.length_bytes = offset + frame->bytes;
-    memcpy(to, &h, sizeof(h));
+    offset = (uint32_t)(at - to) + 2; /* 4 n + 2 */
+    put_header(to, (uint32_t)(at - ppis), offset, frame->bytes);
     at = to + offset;
     for (uint32_t i = 0; i < frame->iov_count; i++) {
         memcpy(at, frame->iov[i].iov_base, frame->iov[i].iov_len);
         at += frame->iov[i].iov_len;
     }
-    return h.hdr.length_bytes;
+    return offset + frame->bytes;
 }
 
 static bool wants_group(const struct hv_netvsp_rules *rules, const uint8_t mac[6])
