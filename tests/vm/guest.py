@@ -21,7 +21,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
@@ -119,7 +118,8 @@ class Case(unittest.TestCase):
         self.folder = os.path.join(harness.BUILD, "vm", self.name)
         shutil.rmtree(self.folder, ignore_errors=True)
         os.makedirs(self.folder)
-        self.work = tempfile.mkdtemp(prefix="hv-vm-")  # images: large, and of no use afterwards
+        self.work = os.path.join(self.folder, "work")  # images: large, and of no use afterwards
+        os.mkdir(self.work)
         self.addCleanup(shutil.rmtree, self.work, ignore_errors=True)
 
     # -- what tests call
