@@ -20,10 +20,10 @@ int hvnet_rss_configure(struct hvnet_port *port)
 {
     const struct rte_eth_conf *conf = &port->eth->data->dev_conf;
     const struct rte_eth_rss_conf *rss = &conf->rx_adv_conf.rss_conf;
-    uint16_t queues = port->eth->data->nb_rx_queues;
+    unsigned int queues = RTE_MAX(port->eth->data->nb_rx_queues, 1u);
 
     for (uint16_t i = 0; i < HV_NETVSC_RSS_TABLE; i++)
-        port->reta[i] = queues ? i % queues : 0;
+        port->reta[i] = (uint16_t)(i % queues);
     port->rss_on = (conf->rxmode.mq_mode & RTE_ETH_MQ_RX_RSS_FLAG) && queues > 1;
     if (rss->rss_key) {
         if (rss->rss_key_len && rss->rss_key_len != HV_NETVSC_RSS_KEY) {
