@@ -79,7 +79,8 @@ static void add_memory(struct args *args, const struct run *run)
 
 int run_eal_start(struct run *run, const char *const *addresses)
 {
-    struct args args = {.count = 0};
+    static struct args args; /* EAL keeps the words, and changes the list that it is given */
+    char *list[ARGS_MAX];
     char text[8192];
     int ret;
 
@@ -103,8 +104,8 @@ int run_eal_start(struct run *run, const char *const *addresses)
         add(&args, "--vdev");
         add(&args, text);
     }
-    args.word[args.count] = NULL;
-    ret = rte_eal_init(args.count, args.word); /* keeps the words */
+    memcpy(list, args.word, sizeof(list)); /* ends with NULL */
+    ret = rte_eal_init(args.count, list);
     if (ret < 0) {
         (void)fprintf(stderr, "hvnet-pmd: DPDK does not start: %s\n", rte_strerror(rte_errno));
         return HV_EXIT_FAILED;

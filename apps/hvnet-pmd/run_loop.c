@@ -72,8 +72,8 @@ static void build_frame(struct rte_mbuf *m, const struct rte_ether_addr *from, u
     ip->total_length = htons((uint16_t)(bytes - sizeof(*ether)));
     ip->time_to_live = 64;
     ip->next_proto_id = IPPROTO_UDP;
-    ip->src_addr = htonl(RTE_IPV4(198, 18, 0, 1));
-    ip->dst_addr = htonl(RTE_IPV4(198, 18, 0, 2));
+    ip->src_addr = htonl(0xc6120001u); /* 198.18.0.1 */
+    ip->dst_addr = htonl(0xc6120002u);
     ip->hdr_checksum = rte_ipv4_cksum(ip);
     udp->src_port = htons((uint16_t)(1024 + flow % 1024));
     udp->dst_port = htons(9);
