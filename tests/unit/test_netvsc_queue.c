@@ -21,7 +21,10 @@ static void test_in_place(void)
     CU_ASSERT_EQUAL(hv_netvsc_rx_burst(rig.queue, frames, 8), 0);
     CU_ASSERT(rig_deliver_one(&rig, 5, 0xa5, 60));
     CU_ASSERT(rig_deliver_one(&rig, 9, 0x5a, 1518));
+    CU_ASSERT(hv_netvsc_rx_arm(rig.queue)); /* takes them out of the ring, and says so */
+    CU_ASSERT(hv_netvsc_rx_arm(rig.queue));
     CU_ASSERT_EQUAL_FATAL(hv_netvsc_rx_burst(rig.queue, frames, 8), 2);
+    CU_ASSERT_FALSE(hv_netvsc_rx_arm(rig.queue));
     CU_ASSERT_PTR_EQUAL(frames[0].data, rig.receive + SECTION(5) + 44);
     CU_ASSERT_EQUAL(frames[0].bytes, 60);
     CU_ASSERT_EQUAL(frames[0].flags, 0);

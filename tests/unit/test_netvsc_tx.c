@@ -501,6 +501,16 @@ static void test_nvsp(void)
     CU_ASSERT_EQUAL(hv_nq_send_nvsp(rig.queue, &m, sizeof(m), false, 1), 0);
     CU_ASSERT(rig_take(&rig, &p) && p.flags == 0 && p.id);
     CU_ASSERT(rig_complete(&rig, p.id, 1)); /* nobody asked for it */
+    /* two at a time, answered the other way round */
+    CU_ASSERT_EQUAL(hv_nq_send_nvsp(rig.queue, &m, sizeof(m), true, 5), 0);
+    CU_ASSERT_EQUAL(hv_nq_send_nvsp(rig.queue, &m, sizeof(m), true, 6), 0);
+    CU_ASSERT(rig_take(&rig, &old) && rig_take(&rig, &p));
+    CU_ASSERT(ring_bus_send(rig.channel, HV_PACKET_COMPLETION, p.id, NULL, 0, reply, 16));
+    hv_nq_poll(rig.queue);
+    CU_ASSERT(rig.answers == 2 && rig.last_tag == 6);
+    CU_ASSERT(ring_bus_send(rig.channel, HV_PACKET_COMPLETION, old.id, NULL, 0, reply, 16));
+    hv_nq_poll(rig.queue);
+    CU_ASSERT(rig.answers == 3 && rig.last_tag == 5);
     /* requests that were given up do not stop newer ones, and their answers are nobody's */
     CU_ASSERT_EQUAL(hv_nq_send_nvsp(rig.queue, &m, sizeof(m), true, 0), 0);
     CU_ASSERT(rig_take(&rig, &old));
@@ -510,10 +520,10 @@ static void test_nvsp(void)
     }
     CU_ASSERT(ring_bus_send(rig.channel, HV_PACKET_COMPLETION, old.id, NULL, 0, reply, 16));
     hv_nq_poll(rig.queue);
-    CU_ASSERT_EQUAL(rig.answers, 1);
+    CU_ASSERT_EQUAL(rig.answers, 3);
     CU_ASSERT(ring_bus_send(rig.channel, HV_PACKET_COMPLETION, p.id, NULL, 0, reply, 16));
     hv_nq_poll(rig.queue);
-    CU_ASSERT(rig.answers == 2 && rig.last_tag == 19);
+    CU_ASSERT(rig.answers == 4 && rig.last_tag == 19);
     CU_ASSERT_EQUAL(rig_stats(&rig).bad_completions, 2);
     rig_stop(&rig);
 }
