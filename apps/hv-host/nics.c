@@ -254,6 +254,7 @@ static struct json_object *nic_stats_json(struct hv_netvsp *nic, unsigned number
     add_number(one, "signals_from_guest", s.signals_from_guest);
     add_number(one, "signals_to_guest", s.signals_to_guest);
     add_number(one, "dropped_no_buffer", s.dropped_no_buffer);
+    add_number(one, "buffer_ran_dry", s.buffer_ran_dry);
     add_number(one, "dropped_filter", s.dropped_filter);
     add_number(one, "dropped_bad", s.dropped_bad);
     add_number(one, "dropped_link", s.dropped_link);

@@ -346,6 +346,7 @@ void hv_netvsp_add_stats(struct hv_netvsp_stats *sum, const struct hv_netvsp_que
     sum->signals_from_guest += get(&c->signals_from);
     sum->signals_to_guest += get(&c->signals_to);
     sum->dropped_no_buffer += get(&c->no_buffer);
+    sum->buffer_ran_dry += get(&c->dry);
     sum->dropped_filter += get(&c->filter);
     sum->dropped_bad += get(&c->bad);
     sum->dropped_link += get(&c->link);

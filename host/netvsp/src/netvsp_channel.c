@@ -73,24 +73,38 @@ bool hv_netvsp_reserve(struct hv_netvsp_queue *q, const struct hv_packet_desc *d
 /* ---- Packets of the guest ---- */
 
 /** What may be looked at of an NVSP message; the rest is zero. */
-static void take_message(struct hv_netvsp_queue *q, const struct hv_packet *packet)
+static void take_control(struct hv_netvsp_queue *q, const struct hv_packet *packet)
 {
     struct hv_nvsp_message message = {0};
     uint32_t bytes = hv_min_u32(packet->payload_bytes, sizeof(message));
 
     hv_netvsp_snapshot(&message, packet->payload, bytes);
-    if (bytes < sizeof(message.type)) {
+    if (bytes < sizeof(message.type))
         hv_netvsp_broken(q, "message of %u bytes", bytes);
-    } else if (message.type == HV_NVSP_SEND_RNDIS_PACKET) {
-        if (bytes < sizeof(message.type) + sizeof(message.rndis))
-            hv_netvsp_broken(q, "message 107 of %u bytes", bytes);
-        else
-            hv_netvsp_take_rndis(q, packet, &message.rndis);
-    } else if (q->index) {
+    else if (message.type == HV_NVSP_SEND_RNDIS_PACKET)
+        hv_netvsp_broken(q, "message 107 of %u bytes", bytes); /* else it had been taken as such */
+    else if (q->index)
         hv_netvsp_broken(q, "message %u on a sub-channel", message.type);
-    } else {
+    else
         hv_netvsp_control_message(q, packet, &message, bytes);
+}
+
+/** Nearly all are 107: those words are loaded once. */
+static void take_message(struct hv_netvsp_queue *q, const struct hv_packet *packet)
+{
+    struct {
+        uint32_t type;
+        struct hv_nvsp_rndis rndis;
+    } head;
+
+    if (packet->payload_bytes >= sizeof(head)) {
+        hv_netvsp_snapshot(&head, packet->payload, sizeof(head));
+        if (head.type == HV_NVSP_SEND_RNDIS_PACKET) {
+            hv_netvsp_take_rndis(q, packet, &head.rndis);
+            return;
+        }
     }
+    take_control(q, packet);
 }
 
 static void take_packet(struct hv_netvsp_queue *q, const struct hv_packet *packet)

@@ -56,7 +56,7 @@
 struct hv_netvsp_counters {
     _Atomic uint64_t from_packets, from_bytes, from_messages;
     _Atomic uint64_t to_packets, to_bytes, to_messages;
-    _Atomic uint64_t no_buffer, filter, bad, link, control, handed_over;
+    _Atomic uint64_t no_buffer, dry, filter, bad, link, control, handed_over;
     _Atomic uint64_t signals_from, signals_to;
 };
 
@@ -178,7 +178,8 @@ struct hv_netvsp_queue {
     uint32_t message_bytes;
     uint16_t offer_sub_channels;
     bool handover_armed;
-    bool told_due; /* perhaps there is something to tell */
+    bool tags_aside; /* the guest takes VLAN tags beside the frame */
+    bool told_due;   /* perhaps there is something to tell */
     struct hv_netvsp_rules rules;
     uint64_t steering_serial; /* of the copy */
     struct hv_netvsp_steering steering;

@@ -83,8 +83,8 @@ static void on_config(struct hv_netvsp_queue *q, const struct hv_nvsp_ndis_confi
     uint32_t mtu = config->mtu < MTU_FRAME_MIN || config->mtu > max ? MTU_FRAME_MIN : config->mtu;
 
     s->configured = true;
-    s->capabilities = config->capabilities;
     pthread_mutex_lock(&q->nic->lock);
+    s->capabilities = config->capabilities;
     s->mtu = (uint16_t)(mtu - HV_NETVSP_ETHERNET_BYTES);
     pthread_mutex_unlock(&q->nic->lock);
     hv_link_set_mtu(q->nic->link, s->mtu);
@@ -111,7 +111,7 @@ static bool map_buffer(struct hv_netvsp_queue *q, const struct hv_nvsp_buffer *b
     int err = hv_host_channel_map_gpadl(q->channel, buffer->gpadl, &address, ret_bytes);
 
     if (err) {
-        hv_log(&q->nic->log, HV_LOG_WARNING, "NIC: buffer of GPADL 0x%x cannot be mapped (%d)",
+        hv_log(&q->nic->log, HV_LOG_DEBUG, "NIC: buffer of GPADL 0x%x cannot be mapped (%d)",
                buffer->gpadl, err);
         return false;
     }
@@ -223,7 +223,7 @@ static void on_data_path(struct hv_netvsp_queue *q, const struct hv_packet *pack
     pthread_mutex_lock(&nic->lock);
     nic->vf_active = path->active == 1 && nic->vf_present;
     pthread_mutex_unlock(&nic->lock);
-    hv_log(&nic->log, HV_LOG_INFO, "NIC: guest %u moved its traffic to the %s",
+    hv_log(&nic->log, HV_LOG_DEBUG, "NIC: guest %u moved its traffic to the %s",
            q->session->guest_id, path->active ? "VF" : "synthetic path");
     if (packet->flags & HV_PACKET_FLAG_COMPLETION_REQUESTED)
         answer(q, packet->trans_id, "", 0);

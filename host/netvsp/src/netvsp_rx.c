@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "frame.h"
+
 #define LINK_BUDGET  64u
 #define HEADER_BYTES ((uint32_t)sizeof(struct hv_rndis_packet))
 #define PACKET_ROOM                                                                                \
@@ -70,6 +72,7 @@ int hv_netvsp_rx_split(struct hv_netvsp_queue *q, uint16_t from, uint16_t to)
         return 0;
     share = free_count / (to - from + 2u);
     for (uint16_t i = from; i <= to; i++) {
+        free(s->share[i]); /* of an attempt that failed */
         s->share[i] = calloc(share ? share : 1, sizeof(*s->share[i]));
         if (!s->share[i])
             return -ENOMEM;
@@ -150,6 +153,18 @@ static void put_header(uint8_t *to, uint32_t ppi_bytes, uint32_t offset, uint32_
     h->vc_handle = h->reserved = 0;
 }
 
+/** For a guest that does not take tags aside: back into the frame. */
+static void put_tagged(uint8_t *to, const struct hv_frame *frame)
+{
+    const uint8_t tag[HV_NETVSP_TAG_BYTES] = {0x81, 0x00, (uint8_t)(frame->vlan_tci >> 8),
+                                              (uint8_t)frame->vlan_tci};
+    const size_t macs = HV_NETVSP_ETHERNET_BYTES - 2;
+
+    (void)hv_frame_copy(frame, 0, to, macs);
+    memcpy(to + macs, tag, sizeof(tag));
+    (void)hv_frame_copy(frame, macs, to + macs + sizeof(tag), frame->bytes - macs);
+}
+
 /** Headers and frame; returns the length of the message. */
 static uint32_t write_section(const struct hv_netvsp_queue *q, uint8_t *to,
                               const struct hv_frame *frame, struct hv_netvsp_hash hash)
@@ -159,13 +174,18 @@ static uint32_t write_section(const struct hv_netvsp_queue *q, uint8_t *to,
 
     if (csum)
         at = put_ppi(at, HV_PPI_CHECKSUM, csum);
-    if (frame->flags & HV_FRAME_VLAN)
+    if ((frame->flags & HV_FRAME_VLAN) && q->tags_aside)
         at = put_ppi(at, HV_PPI_VLAN, tag_info(frame->vlan_tci));
     if (hash.type) {
         at = put_ppi(at, HV_PPI_HASH_VALUE, hash.value);
         at = put_ppi(at, HV_PPI_HASH_INFO, HV_NDIS_HASH_TOEPLITZ | hash.type);
     }
     offset = (uint32_t)(at - to) + 2; /* 4 n + 2 */
+    if ((frame->flags & HV_FRAME_VLAN) && !q->tags_aside) {
+        put_header(to, (uint32_t)(at - ppis), offset, frame->bytes + HV_NETVSP_TAG_BYTES);
+        put_tagged(to + offset, frame);
+        return offset + frame->bytes + HV_NETVSP_TAG_BYTES;
+    }
     put_header(to, (uint32_t)(at - ppis), offset, frame->bytes);
     at = to + offset;
     for (uint32_t i = 0; i < frame->iov_count; i++) {
@@ -414,7 +434,7 @@ int hv_netvsp_rx_poll(struct hv_netvsp_queue *q)
     if (q->section_head == q->section_tail)
         q->short_of_sections = true;
     if (q->short_of_sections && !q->was_short)
-        hv_netvsp_count(&q->counters.no_buffer, 1);
+        hv_netvsp_count(&q->counters.dry, 1);
     q->was_short = q->short_of_sections;
     return done;
 }

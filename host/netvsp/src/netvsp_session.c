@@ -279,6 +279,8 @@ void hv_netvsp_attend(struct hv_netvsp_queue *q)
         give_ports(q);
     watch_ports(q);
     q->told_due = true;
+    q->tags_aside = (q->session->capabilities & HV_NVSP_CAP_8021Q) &&
+                    hv_netvsp_can_offload(nic, HV_NETVSP_OFF_VLAN);
     q->rules = nic->rules;
     q->rules.link_up = nic->link_up && atomic_load(&nic->carrier);
     if (q->steering_serial != nic->steering_serial) {

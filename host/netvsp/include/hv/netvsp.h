@@ -129,7 +129,9 @@ struct hv_netvsp_stats {
     uint64_t to_guest_packets, to_guest_bytes;
     uint64_t from_guest_messages, to_guest_messages; /* VMBus packets that carried them */
     uint64_t signals_from_guest, signals_to_guest;
-    uint64_t dropped_no_buffer; /* for want of room; and each time the guest's buffer ran dry */
+    uint64_t dropped_no_buffer; /* frames for which there was no room */
+    uint64_t
+        buffer_ran_dry; /* times the guest had all its receive sections; nothing is lost by that alone */
     uint64_t dropped_filter, dropped_bad, dropped_link;
     uint64_t segmented, checksummed;
     uint64_t control_messages;
