@@ -30,7 +30,7 @@ static int bad_address(const char *address, char *why)
 {
     return hv_option_fail(why,
                           "\"%s\" is not allowed; allowed: nbd:unix:PATH (up to %zu characters of "
-                          "path), nbd:tcp:ADDRESS:PORT (IPv6 in brackets)",
+                          "path), nbd:tcp:ADDRESS:PORT (IPv6 in brackets), ublk[:ID]",
                           address, sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
 }
 

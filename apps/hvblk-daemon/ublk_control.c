@@ -107,15 +107,12 @@ int ublk_control_call(struct ublk_control *control, struct ublk_command *command
     command->done = note;
     command->arg = &result;
     ret = ublk_control_send(control, command);
-    if (ret)
-        return ret;
-    while (command->busy) {
-        ret = io_uring_wait_cqe(&control->ring, &cqe);
-        if (ret && ret != -EINTR && ret != -EAGAIN)
-            return ret;
+    while (!ret && command->busy) {
+        (void)io_uring_wait_cqe(&control->ring, &cqe); /* interrupted: again */
         ublk_control_poll(control);
     }
-    return result;
+    command->arg = NULL;
+    return ret ? ret : result;
 }
 
 int ublk_control_fd(const struct ublk_control *control)

@@ -93,8 +93,12 @@ static void fail(struct ublk_device *device, const char *what, int error)
         hint = ": its requests need more memory, raise --buffers";
     else if (error == -EEXIST)
         hint = ": --recover takes it over, if a dead daemon of ours left it";
-    log_line(HV_LOG_ERROR, "ublk device %d of %s: %s: %s%s", (int)device->info.device,
-             device->lun.name, what, strerror(-error), hint);
+    if (device->info.device == UBLKW_ANY_DEVICE)
+        log_line(HV_LOG_ERROR, "ublk device of %s: %s: %s%s", device->lun.name, what,
+                 strerror(-error), hint);
+    else
+        log_line(HV_LOG_ERROR, "ublk device %u of %s: %s: %s%s", device->info.device,
+                 device->lun.name, what, strerror(-error), hint);
     device->failed = true;
 }
 
@@ -102,8 +106,8 @@ static void fail(struct ublk_device *device, const char *what, int error)
 static void give_up(struct ublk_device *device, const char *what, int error)
 {
     fail(device, what, error);
-    if (device->recovered && !device->queue_count) {
-        device->step = UBLK_KEPT; /* as it was: its data may be needed */
+    if (device->recovered) {
+        device->step = UBLK_KEPT; /* requests wait in it: let another daemon try */
         return;
     }
     begin_stop(device);

@@ -249,15 +249,20 @@ test_device_lost() {
     }
     said lost.err 'the device is back' || fail "$(cat lost.err)"
     leave lost
-    # Too long: then it fails, and a later return is a return.
+    # Too long: then it fails, what the controller had as well; and a later return is a return.
     serve lost --device unix:host.sock --export ublk:0 --reconnect 1
-    dd if=/dev/ublkb0 of=/dev/null bs=4k count=1 iflag=direct
+    start fio fio --name=load --filename=/dev/ublkb0 --ioengine=libaio --direct=1 --rw=randwrite --bs=16k --size=8M \
+        --iodepth=32 --time_based --runtime=60 --output=fio.out
+    usleep 2000000
     murder host
+    within 20 dead "$fio_pid" || fail "fio hangs"
+    ! wait "$fio_pid" || fail "fio saw no error"
     refuse 1 error dd if=/dev/ublkb0 of=/dev/null bs=4k count=1 iflag=direct
     said error 'Input/output error' || fail "$(cat error)"
     rm -f host.sock
     start host hv-host --listen host.sock --disk lost.img
     within 20 dd if=/dev/ublkb0 of=/dev/null bs=4k count=1 iflag=direct || fail "it does not come back"
+    load /dev/ublkb0 --rw=randwrite --bs=16k --size=4M --iodepth=64
     leave lost
     finish host TERM 10
 }
