@@ -204,9 +204,20 @@ void net_exchange(struct net_client *c, unsigned count, uint32_t bytes)
         if (hv_netvsc_status(c->netvsc))
             break;
     }
-    if (total(c) != want)
-        fprintf(stderr, "%llu frames of %llu came back\n", (unsigned long long)total(c),
-                (unsigned long long)want);
+    if (total(c) != want) {
+        struct hv_netvsp_stats stats;
+
+        machine_nic_get_stats(c->nic, &stats);
+        fprintf(
+            stderr,
+            "%llu frames of %llu came back; the host took %llu, gave %llu, dropped %llu for want "
+            "of room, %llu by filter, %llu bad, %llu by link\n",
+            (unsigned long long)total(c), (unsigned long long)want,
+            (unsigned long long)stats.from_guest_packets,
+            (unsigned long long)stats.to_guest_packets, (unsigned long long)stats.dropped_no_buffer,
+            (unsigned long long)stats.dropped_filter, (unsigned long long)stats.dropped_bad,
+            (unsigned long long)stats.dropped_link);
+    }
     CU_ASSERT_EQUAL(total(c), want);
     CU_ASSERT_EQUAL(c->bad, 0);
 }
