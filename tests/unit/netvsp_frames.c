@@ -69,7 +69,8 @@ static void put_ip(struct net_frame *net, const struct net_shape *shape, uint8_t
     hv_put_be16(net->data + net->l3 - 2, 0x0800);
     ip[0] = (uint8_t)(0x45 + shape->options / 4);
     hv_put_be16(ip + 2, shape->lso ? 0 : (uint16_t)(net->end - net->l3));
-    hv_put_be16(ip + 4, 0xfffe); /* wraps within a few segments */
+    /* wraps within a few segments */
+    hv_put_be16(ip + 4, (uint16_t)(0xfffe + shape->sequence / 1448));
     hv_put_be16(ip + 6, 0x4000);
     ip[8] = 64;
     ip[9] = protocol;
@@ -88,7 +89,7 @@ static void put_l4(struct net_frame *net, const struct net_shape *shape)
     if (shape->udp) {
         hv_put_be16(l4 + 4, (uint16_t)(net->end - net->l4));
     } else {
-        hv_put_be32(l4 + 4, 0xfffff000u); /* wraps */
+        hv_put_be32(l4 + 4, 0xfffff000u + shape->sequence); /* wraps */
         hv_put_be32(l4 + 8, 0x12345678);
         l4[12] = (uint8_t)((20 + shape->tcp_options) / 4 << 4);
         l4[13] = shape->tcp_flags ? shape->tcp_flags : 0x10;

@@ -16,6 +16,7 @@ struct net_shape {
     unsigned payload;
     unsigned padding;   /* behind the IP packet */
     uint8_t tcp_flags;  /* 0 = ACK */
+    unsigned sequence;  /* added to that of TCP, to IPv4's identification how many of 1448 bytes */
     bool finished;      /* checksums in place */
     bool lso;           /* lengths and checksums as a sender of large segments leaves them */
     unsigned max_piece; /* of the iovec; 0 = one piece */

@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <hv/base/bits.h>
 #include <hv/base/endian.h>
 
 #include "netvsp_nic.h"
@@ -39,7 +40,7 @@ static int control(unsigned long what, struct ifreq *request)
     return ret;
 }
 
-static short interface_flags(void)
+static int interface_flags(void)
 {
     struct ifreq request = {0};
 
@@ -214,6 +215,107 @@ static void test_to_kernel_finished(void)
     nic_close(&nic);
 }
 
+/* Four segments; the third one differs. */
+static const struct {
+    const char *name;
+    bool ipv6, undone, bad_payload, bad_ip, other_port;
+    unsigned sequence_off;
+    uint8_t second_flags, third_flags; /* TCP; 0 = ACK */
+    uint16_t third_frame_flags;
+    unsigned want; /* frames for the kernel */
+} trains[] = {
+    {.name = "all alike", .want = 1},
+    {.name = "IPv6", .ipv6 = true, .want = 1},
+    {.name = "checksums to do", .undone = true, .want = 1},
+    {.name = "IPv6, checksums to do", .ipv6 = true, .undone = true, .want = 1},
+    {.name = "PSH ends it", .second_flags = 0x18, .want = 2},
+    {.name = "a gap", .sequence_off = 1, .want = 3},
+    {.name = "bad checksum", .bad_payload = true, .want = 3},
+    {.name = "bad IP checksum", .bad_ip = true, .want = 3},
+    {.name = "another port", .other_port = true, .want = 3},
+    {.name = "FIN", .third_flags = 0x11, .want = 3},
+    {.name = "ECE", .third_flags = 0x50, .want = 3},
+    {.name = "tagged", .third_frame_flags = HV_FRAME_VLAN, .want = 3},
+};
+
+/* What the kernel got, in order: all payload, whole frames with good or undone checksums. */
+static void judge_train(const char *name, int fd, unsigned want, bool is_clean)
+{
+    static uint8_t seen[NET_BYTES];
+    struct virtio_net_hdr header;
+    unsigned frames = 0, payload = 0;
+
+    while (payload < 4 * 1448) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        ssize_t n = poll(&p, 1, 5000) == 1 ? recv(fd, seen, sizeof(seen), 0) : -1;
+        const uint8_t *l4 = seen + sizeof(header) + net.l4;
+        unsigned bytes;
+
+        HV_CHECK_ROW(name, n > (ssize_t)(sizeof(header) + net.payload));
+        if (n <= (ssize_t)(sizeof(header) + net.payload))
+            return;
+        memcpy(&header, seen, sizeof(header));
+        bytes = (unsigned)n - (unsigned)sizeof(header) - net.payload;
+        if (header.gso_type != VIRTIO_NET_HDR_GSO_NONE) {
+            HV_CHECK_ROW(name, header.gso_size == 1448);
+            HV_CHECK_ROW(name, header.flags == VIRTIO_NET_HDR_F_NEEDS_CSUM);
+            HV_CHECK_ROW(name, header.csum_start == net.l4 && header.csum_offset == 16);
+            HV_CHECK_ROW(name, bytes % 1448 == 0);
+        }
+        if (is_clean) {
+            HV_CHECK_ROW(name, hv_get_be32(l4 + 4) == 0xfffff000u + payload);
+            HV_CHECK_ROW(name, l4[13] == 0x18);
+            for (unsigned i = 0; i < bytes; i += 1448)
+                HV_CHECK_ROW(name, !memcmp(l4 + 20 + i, net.data + net.payload, 1448));
+        }
+        payload += bytes;
+        frames++;
+    }
+    HV_CHECK_ROW(name, payload == 4 * 1448);
+    HV_CHECK_ROW(name, frames == want);
+}
+
+static void test_trains(void)
+{
+    static struct net_frame made[4];
+    struct hv_frame frames[4];
+    int fd;
+
+    CU_ASSERT_EQUAL_FATAL(nic_open(&nic, "tap:" NAME, 1, NULL), 0);
+    fd = open_packet();
+    for (size_t row = 0; row < HV_COUNT_OF(trains); row++) {
+        for (unsigned i = 0; i < 4; i++) {
+            struct net_shape shape = {.ipv6 = trains[row].ipv6,
+                                      .payload = 1448,
+                                      .finished = !trains[row].undone,
+                                      .tcp_flags = i == 3 ? 0x18 : 0,
+                                      .max_piece = 700,
+                                      .sequence = i * 1448};
+
+            if (i == 1)
+                shape.tcp_flags = trains[row].second_flags;
+            if (i == 2) {
+                shape.tcp_flags = trains[row].third_flags;
+                shape.sequence += trains[row].sequence_off;
+            }
+            net_make(&made[i], &shape);
+            frames[i] = made[i].frame;
+            if (trains[row].undone)
+                frames[i].flags = HV_FRAME_TCP | (shape.ipv6 ? 0 : HV_FRAME_IP_CSUM);
+        }
+        made[2].data[made[2].l3 + 11] ^= trains[row].bad_ip;
+        made[2].data[made[2].l4 + 3] ^= trains[row].other_port;
+        made[2].data[made[2].payload + 1000] ^= trains[row].bad_payload;
+        frames[2].flags |= trains[row].third_frame_flags;
+        net = made[0];
+        hv_link_send(nic.link, 0, frames, 4);
+        judge_train(trains[row].name, fd, trains[row].want, trains[row].want == 1);
+    }
+    CU_ASSERT_EQUAL(nic_stats(&nic).sent, 4 * HV_COUNT_OF(trains));
+    (void)close(fd);
+    nic_close(&nic);
+}
+
 /* Frames of the kernel with work left: finished here. */
 static void test_from_kernel(void)
 {
@@ -365,6 +467,7 @@ int main(int argc, char **argv)
         {"device", test_device},
         {"to the kernel", test_to_kernel},
         {"finished to the kernel", test_to_kernel_finished},
+        {"trains", test_trains},
         {"from the kernel", test_from_kernel},
         {"no room", test_no_room},
         {"deleted", test_deleted},

@@ -3,8 +3,9 @@
  * tap: the kernel's network stack at the other end.
  *
  * Checksums and TCP segments are left to whoever can do them best.  Guest to kernel: as the guest left them, said in the
- * virtio header in front of each frame.  Kernel to guest: the kernel hands large TCP frames over in one read; they are cut
- * here, because a guest takes no frame beyond its MTU, and checksums are completed, because the guest may send the frame on.
+ * virtio header in front of each frame, and segments that follow each other joined again (link_tap_train.c).  Kernel to
+ * guest: the kernel hands large TCP frames over in one read; they are cut here, because a guest takes no frame beyond its
+ * MTU, and checksums are completed, because the guest may send the frame on.
  *
  * A tap takes and gives one frame a system call.  So frames are read in runs into one piece of memory, as many as wait and
  * fit, then delivered together; an empty tap is not asked again for a while, and a sleeping worker is woken by epoll.  What
@@ -13,7 +14,6 @@
 #include "link_tap.h"
 
 #include <errno.h>
-#include <linux/virtio_net.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +47,7 @@ struct tap_queue {
     bool is_cutting;
     struct hv_frame frames[READ_MAX];
     struct iovec iov[READ_MAX][2];
+    struct hv_tap_train train; /* towards the kernel */
 };
 
 /* ---- from the guest ---- */
@@ -109,16 +110,33 @@ struct tap_way {
     struct hv_link_queue *queue;
 };
 
+static void count_sent(struct hv_link_queue *queue, bool sent, const struct hv_frame *frames,
+                       uint16_t count)
+{
+    hv_link_count(sent ? &queue->count.sent : &queue->count.send_dropped, count);
+    if (sent)
+        hv_link_count(&queue->count.sent_bytes, hv_link_bytes(frames, count));
+}
+
 static void tap_take(void *arg, const struct hv_frame *frames, uint16_t count)
 {
     const struct tap_way *way = arg;
 
-    for (uint16_t i = 0; i < count; i++) {
-        bool sent = send_one(way->q, &frames[i]);
+    for (uint16_t i = 0; i < count; i++)
+        count_sent(way->queue, send_one(way->q, &frames[i]), &frames[i], 1);
+}
 
-        hv_link_count(sent ? &way->queue->count.sent : &way->queue->count.send_dropped, 1);
-        if (sent)
-            hv_link_count(&way->queue->count.sent_bytes, frames[i].bytes);
+static void take_in_trains(struct tap_queue *q, struct hv_link_queue *queue,
+                           const struct hv_frame *frames, uint16_t count)
+{
+    while (count) {
+        uint16_t joined = hv_tap_train_collect(&q->train, frames, count);
+        bool sent = joined > 1 ? writev(q->fd, q->train.iov, (int)q->train.iov_count) > 0
+                               : send_one(q, frames);
+
+        count_sent(queue, sent, frames, joined);
+        frames += joined;
+        count = (uint16_t)(count - joined);
     }
 }
 
@@ -129,7 +147,7 @@ static void tap_send(struct hv_link *link, struct hv_link_queue *queue,
     struct tap_way way = {queue->impl, queue};
 
     if (tap->has_offloads)
-        tap_take(&way, frames, count);
+        take_in_trains(queue->impl, queue, frames, count);
     else
         hv_link_finish(queue, frames, count, tap_take, &way);
 }
