@@ -101,7 +101,7 @@ static void deliver(struct state *s)
     if (spoil == 3)
         raw.nvsp_type = byte(s);
     if (spoil == 4)
-        raw.payload_bytes = byte(s) % 48;
+        raw.payload_bytes = byte(s) % (HV_NVSP_MESSAGE_BYTES + 1);
     if (spoil == 5)
         raw.id = (uint64_t)number(s, 4) << 32 | number(s, 4);
     if (rig_deliver_raw(&s->rig, &raw, ranges, count) && raw.id < SECTIONS)
