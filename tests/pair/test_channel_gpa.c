@@ -133,70 +133,72 @@ static void test_map(void)
     gpa_stop(&g);
 }
 
-/** Several ranges, as words: the pages stand for themselves. */
-static void test_map_ranges(void)
-{
+/* Several ranges, as words: the pages stand for themselves. */
 #define RANGE(bytes, offset) ((uint64_t)(offset) << 32 | (bytes))
 #define PAGE(n)              (0x8000000000000000u | (n)) /* replaced by the number of that page */
-    static const struct {
-        const char *name;
-        uint32_t range_count, words;
-        uint64_t word[12];
-        int64_t want;
-        uint32_t bytes;
-    } rows[] = {
-        {"one", 1, 2, {RANGE(100, 0), PAGE(1)}, 1, 100},
-        {"two", 2, 4, {RANGE(60, 4036), PAGE(1), RANGE(4096, 0), PAGE(2)}, 2, 4156},
-        {"two pieces of a page", 2, 4, {RANGE(60, 0), PAGE(1), RANGE(40, 60), PAGE(1)}, 2, 100},
-        {"several pages each",
-         2,
-         6,
-         {RANGE(8192, 0), PAGE(1), PAGE(2), RANGE(4097, 0), PAGE(5), PAGE(9)},
-         3,
-         12289},
-        {"no range", 0, 2, {RANGE(100, 0), PAGE(1)}, -EINVAL, 0},
-        {"more ranges than words", 3, 4, {RANGE(1, 0), PAGE(1), RANGE(1, 0), PAGE(1)}, -EINVAL, 0},
-        {"a count beyond everything", ~0u, 2, {RANGE(1, 0), PAGE(1)}, -EINVAL, 0},
-        {"second range cut",
-         2,
-         5,
-         {RANGE(8192, 0), PAGE(1), PAGE(2), RANGE(4097, 0), PAGE(1)},
-         -EINVAL,
-         0},
-        {"second range without pages",
-         2,
-         4,
-         {RANGE(4097, 0), PAGE(1), PAGE(2), RANGE(1, 0)},
-         -EINVAL,
-         0},
-        {"empty range", 2, 4, {RANGE(8, 0), PAGE(1), RANGE(0, 0), PAGE(2)}, -EINVAL, 0},
-        {"offset beyond the page", 1, 3, {RANGE(8, 4096), PAGE(1), PAGE(2)}, -EINVAL, 0},
-        {"not guest memory", 2, 4, {RANGE(8, 0), PAGE(1), RANGE(8, 0), 1}, -EFAULT, 0},
-        {"as many pieces as fit",
-         5,
-         12,
-         {RANGE(1, 0), PAGE(0), RANGE(1, 0), PAGE(2), RANGE(1, 0), PAGE(4), RANGE(1, 0), PAGE(6),
-          RANGE(12288, 0), PAGE(8), PAGE(10), PAGE(12)},
-         7,
-         12292},
-    };
+static const struct {
+    const char *name;
+    uint32_t range_count, words;
+    uint64_t word[12];
+    int64_t want;
+    uint32_t bytes;
+} range_lists[] = {
+    {"one", 1, 2, {RANGE(100, 0), PAGE(1)}, 1, 100},
+    {"two", 2, 4, {RANGE(60, 4036), PAGE(1), RANGE(4096, 0), PAGE(2)}, 2, 4156},
+    {"two pieces of a page", 2, 4, {RANGE(60, 0), PAGE(1), RANGE(40, 60), PAGE(1)}, 2, 100},
+    {"several pages each",
+     2,
+     6,
+     {RANGE(8192, 0), PAGE(1), PAGE(2), RANGE(4097, 0), PAGE(5), PAGE(9)},
+     3,
+     12289},
+    {"no range", 0, 2, {RANGE(100, 0), PAGE(1)}, -EINVAL, 0},
+    {"more ranges than words", 3, 4, {RANGE(1, 0), PAGE(1), RANGE(1, 0), PAGE(1)}, -EINVAL, 0},
+    {"a count beyond everything", ~0u, 2, {RANGE(1, 0), PAGE(1)}, -EINVAL, 0},
+    {"second range cut",
+     2,
+     5,
+     {RANGE(8192, 0), PAGE(1), PAGE(2), RANGE(4097, 0), PAGE(1)},
+     -EINVAL,
+     0},
+    {"second range without pages",
+     2,
+     4,
+     {RANGE(4097, 0), PAGE(1), PAGE(2), RANGE(1, 0)},
+     -EINVAL,
+     0},
+    {"empty range", 2, 4, {RANGE(8, 0), PAGE(1), RANGE(0, 0), PAGE(2)}, -EINVAL, 0},
+    {"offset beyond the page", 1, 3, {RANGE(8, 4096), PAGE(1), PAGE(2)}, -EINVAL, 0},
+    {"not guest memory", 2, 4, {RANGE(8, 0), PAGE(1), RANGE(8, 0), 1}, -EFAULT, 0},
+    {"as many pieces as fit",
+     5,
+     12,
+     {RANGE(1, 0), PAGE(0), RANGE(1, 0), PAGE(2), RANGE(1, 0), PAGE(4), RANGE(1, 0), PAGE(6),
+      RANGE(12288, 0), PAGE(8), PAGE(10), PAGE(12)},
+     7,
+     12292},
+};
+#undef RANGE
+#undef PAGE
+
+static void test_map_ranges(void)
+{
     struct gpa_rig g;
 
     gpa_start(&g);
-    for (size_t i = 0; i < HV_TEST_COUNT(rows); i++) {
-        uint64_t ext[13] = {(uint64_t)rows[i].range_count << 32};
+    for (size_t i = 0; i < HV_TEST_COUNT(range_lists); i++) {
+        uint64_t ext[13] = {(uint64_t)range_lists[i].range_count << 32};
         struct echo_gpa_result result;
 
-        for (uint32_t at = 0; at < rows[i].words; at++)
-            ext[1 + at] = rows[i].word[at] >> 63 ? g.pfn[rows[i].word[at] & 15] : rows[i].word[at];
-        result = ask_as(g.channel, ECHO_RANGES, ext, 8 * (1 + rows[i].words));
-        HV_CHECK_ROW(rows[i].name, result.pieces == rows[i].want);
-        HV_CHECK_ROW(rows[i].name, result.bytes == rows[i].bytes);
-        HV_CHECK_ROW(rows[i].name, result.sum == rows[i].bytes);
+        for (uint32_t at = 0; at < range_lists[i].words; at++)
+            ext[1 + at] = range_lists[i].word[at] >> 63 ? g.pfn[range_lists[i].word[at] & 15]
+                                                        : range_lists[i].word[at];
+        result = ask_as(g.channel, ECHO_RANGES, ext, 8 * (1 + range_lists[i].words));
+        HV_CHECK_ROW(range_lists[i].name, result.pieces == range_lists[i].want);
+        HV_CHECK_ROW(range_lists[i].name, result.bytes == range_lists[i].bytes);
+        HV_CHECK_ROW(range_lists[i].name, result.sum == range_lists[i].bytes);
     }
     gpa_stop(&g);
-#undef RANGE
-#undef PAGE
 }
 
 static void test_short_extension(void)

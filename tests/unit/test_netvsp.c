@@ -95,73 +95,45 @@ static void test_geometry(void)
 
 /** Steps: I init, C config, N NDIS version, R receive buffer, S send buffer, r RNDIS INITIALIZE, q a query, d a frame,
  *  s sub-channels, P data path, X revoke, u an unknown message, U one of TCP chimney. */
+static const struct {
+    char step;
+    uint32_t words[4];
+} steps[] = {
+    {'I', {HV_NVSP_INIT, HV_NVSP_VERSION_6_1, HV_NVSP_VERSION_6_1, 0}},
+    {'4', {HV_NVSP_INIT, HV_NVSP_VERSION_4, HV_NVSP_VERSION_4, 0}},
+    {'1', {HV_NVSP_INIT, HV_NVSP_VERSION_1, HV_NVSP_VERSION_1, 0}},
+    {'C', {HV_NVSP_SEND_NDIS_CONFIG, 1514, 0, 0}},
+    {'N', {HV_NVSP_SEND_NDIS_VERSION, 6, 30, 0}},
+    {'R', {HV_NVSP_SEND_RECEIVE_BUFFER, RIG_RECEIVE_GPADL, HV_NVSP_RECEIVE_BUFFER_ID, 0}},
+    {'S', {HV_NVSP_SEND_SEND_BUFFER, RIG_SEND_GPADL, 0, 0}},
+    {'s', {HV_NVSP_SUBCHANNEL, 1, 1, 0}},
+    {'P', {HV_NVSP_SWITCH_DATA_PATH, 0, 0, 0}},
+    {'X', {HV_NVSP_REVOKE_RECEIVE_BUFFER, HV_NVSP_RECEIVE_BUFFER_ID, 0, 0}},
+    {'U', {110, 0, 0, 0}},
+    {'u', {999, 0, 0, 0}},
+    {'r',
+     {HV_NVSP_SEND_RNDIS_PACKET, HV_NVSP_CHANNEL_CONTROL, 0, sizeof(struct hv_rndis_initialize)}},
+    {'q', {HV_NVSP_SEND_RNDIS_PACKET, HV_NVSP_CHANNEL_CONTROL, 0, sizeof(struct hv_rndis_request)}},
+    {'d', {HV_NVSP_SEND_RNDIS_PACKET, HV_NVSP_CHANNEL_DATA, 0, 84}},
+};
+
 static void run_step(struct netvsp_rig *rig, char step)
 {
-    struct hv_rndis_initialize initialize = {.hdr = {HV_RNDIS_INITIALIZE, sizeof(initialize)},
-                                             .major = 1};
-    struct hv_rndis_request query = {
+    const struct hv_rndis_initialize initialize = {.hdr = {HV_RNDIS_INITIALIZE, sizeof(initialize)},
+                                                   .major = 1};
+    const struct hv_rndis_request query = {
         .hdr = {HV_RNDIS_QUERY, sizeof(query)}, .oid = HV_OID_MAX_FRAME_SIZE, .info_offset = 20};
     uint32_t message[10] = {0};
 
-    switch (step) {
-    case 'I':
-        message[0] = HV_NVSP_INIT;
-        message[1] = message[2] = HV_NVSP_VERSION_6_1;
-        break;
-    case '4':
-        message[0] = HV_NVSP_INIT;
-        message[1] = message[2] = HV_NVSP_VERSION_4;
-        break;
-    case '1':
-        message[0] = HV_NVSP_INIT;
-        message[1] = message[2] = HV_NVSP_VERSION_1;
-        break;
-    case 'C':
-        message[0] = HV_NVSP_SEND_NDIS_CONFIG;
-        message[1] = 1514;
-        break;
-    case 'N':
-        message[0] = HV_NVSP_SEND_NDIS_VERSION;
-        message[1] = 6;
-        message[2] = 30;
-        break;
-    case 'R':
-        message[0] = HV_NVSP_SEND_RECEIVE_BUFFER;
-        message[1] = RIG_RECEIVE_GPADL;
-        message[2] = HV_NVSP_RECEIVE_BUFFER_ID;
-        break;
-    case 'S':
-        message[0] = HV_NVSP_SEND_SEND_BUFFER;
-        message[1] = RIG_SEND_GPADL;
-        break;
-    case 'r':
-    case 'q':
-    case 'd':
-        message[0] = HV_NVSP_SEND_RNDIS_PACKET;
-        message[1] = step == 'd' ? HV_NVSP_CHANNEL_DATA : HV_NVSP_CHANNEL_CONTROL;
-        message[3] = step == 'r'   ? sizeof(initialize)
-                     : step == 'q' ? sizeof(query)
-                                   : rig_build(rig_section(rig, 0), message, 40, NULL, 0);
-        if (step == 'r')
-            memcpy(rig_section(rig, 0), &initialize, sizeof(initialize));
-        if (step == 'q')
-            memcpy(rig_section(rig, 0), &query, sizeof(query));
-        break;
-    case 's':
-        message[0] = HV_NVSP_SUBCHANNEL;
-        message[1] = message[2] = 1;
-        break;
-    case 'P':
-        message[0] = HV_NVSP_SWITCH_DATA_PATH;
-        break;
-    case 'X':
-        message[0] = HV_NVSP_REVOKE_RECEIVE_BUFFER;
-        message[1] = HV_NVSP_RECEIVE_BUFFER_ID;
-        break;
-    default:
-        message[0] = step == 'U' ? 110 : 999;
-        break;
-    }
+    for (size_t i = 0; i < HV_TEST_COUNT(steps); i++)
+        if (steps[i].step == step)
+            memcpy(message, steps[i].words, sizeof(steps[i].words));
+    if (step == 'r')
+        memcpy(rig_section(rig, 0), &initialize, sizeof(initialize));
+    else if (step == 'q')
+        memcpy(rig_section(rig, 0), &query, sizeof(query));
+    else
+        (void)rig_build(rig_section(rig, 0), message, 40, NULL, 0);
     rig_send(rig, 0, rig->next_id++, message, sizeof(message));
     CU_ASSERT(loop_settle(rig->loop));
 }

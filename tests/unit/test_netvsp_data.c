@@ -75,23 +75,24 @@ static void test_aggregated(void)
 }
 
 /** Headers in a range of their own, or across two pages; the frame in three more. */
+static const struct {
+    const char *name;
+    uint32_t first_bytes, first_offset; /* of the first range: header and perhaps more */
+} page_layouts[] = {
+    {"header alone", 44, 0},           {"header at the end of a page", 44, 4052},
+    {"header across pages", 44, 4080}, {"header and some", 60, 100},
+    {"header in pieces", 20, 0},
+};
+
 static void test_by_page(void)
 {
-    static const struct {
-        const char *name;
-        uint32_t first_bytes, first_offset; /* of the first range: header and perhaps more */
-    } rows[] = {
-        {"header alone", 44, 0},           {"header at the end of a page", 44, 4052},
-        {"header across pages", 44, 4080}, {"header and some", 60, 100},
-        {"header in pieces", 20, 0},
-    };
     struct netvsp_rig rig;
     uint8_t message[2048], frame[1500], data[2048];
 
     init(&rig, "loop");
     for (uint32_t i = 0; i < sizeof(frame); i++)
         frame[i] = (uint8_t)(i * 13 + 1);
-    for (size_t i = 0; i < HV_TEST_COUNT(rows); i++) {
+    for (size_t i = 0; i < HV_TEST_COUNT(page_layouts); i++) {
         const uint32_t nvsp[10] = {HV_NVSP_SEND_RNDIS_PACKET, HV_NVSP_CHANNEL_DATA,
                                    HV_NVSP_SECTION_NONE};
         uint32_t length = rig_build(message, frame, sizeof(frame), NULL, 0);
@@ -101,8 +102,8 @@ static void test_by_page(void)
         struct rig_packet answer;
 
         while (done < length) {
-            uint32_t bytes = ranges ? 500 : rows[i].first_bytes;
-            uint32_t offset = ranges ? 7 * ranges : rows[i].first_offset, at = 0;
+            uint32_t bytes = ranges ? 500 : page_layouts[i].first_bytes;
+            uint32_t offset = ranges ? 7 * ranges : page_layouts[i].first_offset, at = 0;
 
             if (bytes > length - done)
                 bytes = length - done;
@@ -128,11 +129,12 @@ static void test_by_page(void)
                                   ext, nvsp),
                         0);
         rig_receive(&rig, 0, &answer);
-        HV_CHECK_ROW(rows[i].name,
+        HV_CHECK_ROW(page_layouts[i].name,
                      answer.type == HV_PACKET_COMPLETION && rig_word(&answer, 4) == 1);
-        HV_CHECK_ROW(rows[i].name, rig_receive_frames(&rig, 0, &head, data, &id) == 1);
-        HV_CHECK_ROW(rows[i].name, head.data_bytes == sizeof(frame) &&
-                                       !memcmp(data + 8 + head.data_offset, frame, sizeof(frame)));
+        HV_CHECK_ROW(page_layouts[i].name, rig_receive_frames(&rig, 0, &head, data, &id) == 1);
+        HV_CHECK_ROW(page_layouts[i].name,
+                     head.data_bytes == sizeof(frame) &&
+                         !memcmp(data + 8 + head.data_offset, frame, sizeof(frame)));
         rig_complete(&rig, 0, id);
     }
     rig_fini(&rig);
@@ -186,74 +188,64 @@ static void test_vlan_inside(void)
 
 /* ---- Hostile guests ---- */
 
+static const struct {
+    const char *name;
+    int field;                     /* of the header, set to `value`; -1 = none */
+    uint32_t value, section_bytes; /* 0 = as long as the message */
+    uint32_t ppi[4];
+} bad_packets[] = {
+    {"type", 0, 2, 0, {0}},
+    {"length beyond the section's bytes", 1, 5000, 0, {0}},
+    {"length below the header", 1, 43, 0, {0}},
+    {"length 0", 1, 0, 0, {0}},
+    {"offset inside the header", 2, 35, 0, {0}},
+    {"offset wraps", 2, 0xfffffff8u, 0, {0}},
+    {"data beyond the message", 3, 61, 0, {0}},
+    {"data wraps", 3, 0xffffffffu, 0, {0}},
+    {"no data", 3, 0, 0, {0}},
+    {"thirteen bytes", 3, 13, 0, {0}},
+    {"out of band", 5, 4, 0, {0}},
+    {"out of band, counted", 6, 1, 0, {0}},
+    {"PPI inside the header", 7, 32, 0, {16, 8, 12, 0}},
+    {"PPI misaligned", 7, 38, 0, {16, 8, 12, 0}},
+    {"PPI beyond the message", 8, 200, 0, {16, 8, 12, 0}},
+    {"PPI wraps", 8, 0xfffffff0u, 0, {16, 8, 12, 0}},
+    {"PPI cut", 8, 8, 0, {16, 8, 12, 0}},
+    {"PPI of length 0", -1, 0, 0, {0, 8, 12, 0}},
+    {"PPI longer than the list", -1, 0, 0, {20, 8, 12, 0}},
+    {"PPI of odd length", -1, 0, 0, {13, 8, 12, 0}},
+    {"PPI data inside its header", -1, 0, 0, {16, 0, 8, 1}},
+    {"PPI data beyond it", -1, 0, 0, {16, 0, 13, 1}},
+    {"LSO without a size", -1, 0, 0, {16, 2, 12, HV_LSO_V2}},
+    {"cut after the header", -1, 0, 43, {0}},
+    {"a byte", -1, 0, 1, {0}},
+    {"nothing", -1, 0, 0xffff0000u, {0}},
+    {"more than a section", -1, 0, 6145, {0}},
+};
+
 static void test_bad_packets(void)
 {
-    enum {
-        TYPE,
-        LENGTH,
-        DATA_OFFSET,
-        DATA_BYTES,
-        OOB_OFFSET,
-        OOB_BYTES,
-        OOB_COUNT,
-        PPI_OFFSET,
-        PPI_BYTES
-    };
-    static const struct {
-        const char *name;
-        int field;                     /* of the header, set to `value`; -1 = none */
-        uint32_t value, section_bytes; /* 0 = as long as the message */
-        uint32_t ppi[4];
-    } rows[] = {
-        {"type", 0, 2, 0, {0}},
-        {"length beyond the section's bytes", 1, 5000, 0, {0}},
-        {"length below the header", 1, 43, 0, {0}},
-        {"length 0", 1, 0, 0, {0}},
-        {"offset inside the header", 2, 35, 0, {0}},
-        {"offset wraps", 2, 0xfffffff8u, 0, {0}},
-        {"data beyond the message", 3, 61, 0, {0}},
-        {"data wraps", 3, 0xffffffffu, 0, {0}},
-        {"no data", 3, 0, 0, {0}},
-        {"thirteen bytes", 3, 13, 0, {0}},
-        {"out of band", 5, 4, 0, {0}},
-        {"out of band, counted", 6, 1, 0, {0}},
-        {"PPI inside the header", 7, 32, 0, {16, 8, 12, 0}},
-        {"PPI misaligned", 7, 38, 0, {16, 8, 12, 0}},
-        {"PPI beyond the message", 8, 200, 0, {16, 8, 12, 0}},
-        {"PPI wraps", 8, 0xfffffff0u, 0, {16, 8, 12, 0}},
-        {"PPI cut", 8, 8, 0, {16, 8, 12, 0}},
-        {"PPI of length 0", -1, 0, 0, {0, 8, 12, 0}},
-        {"PPI longer than the list", -1, 0, 0, {20, 8, 12, 0}},
-        {"PPI of odd length", -1, 0, 0, {13, 8, 12, 0}},
-        {"PPI data inside its header", -1, 0, 0, {16, 0, 8, 1}},
-        {"PPI data beyond it", -1, 0, 0, {16, 0, 13, 1}},
-        {"LSO without a size", -1, 0, 0, {16, 2, 12, HV_LSO_V2}},
-        {"cut after the header", -1, 0, 43, {0}},
-        {"a byte", -1, 0, 1, {0}},
-        {"nothing", -1, 0, 0xffff0000u, {0}},
-        {"more than a section", -1, 0, 6145, {0}},
-    };
     uint8_t frame[FRAME] = {2, 2, 2, 2, 2, 2};
     struct netvsp_rig rig;
 
     init(&rig, "loop");
-    for (size_t i = 0; i < HV_TEST_COUNT(rows); i++) {
+    for (size_t i = 0; i < HV_TEST_COUNT(bad_packets); i++) {
         uint8_t *section = rig_section(&rig, 0);
-        bool ppis = rows[i].ppi[1] || rows[i].ppi[0];
-        uint32_t bytes =
-            rig_build(section, frame, sizeof(frame), rows[i].ppi, ppis ? sizeof(rows[i].ppi) : 0);
+        bool ppis = bad_packets[i].ppi[1] || bad_packets[i].ppi[0];
+        uint32_t bytes = rig_build(section, frame, sizeof(frame), bad_packets[i].ppi,
+                                   ppis ? sizeof(bad_packets[i].ppi) : 0);
         struct rig_packet packet;
 
-        if (rows[i].field >= 0)
-            memcpy(section + 4 * rows[i].field, &rows[i].value, 4);
-        if (rows[i].section_bytes)
-            bytes = rows[i].section_bytes == 0xffff0000u ? 0 : rows[i].section_bytes;
-        HV_CHECK_ROW(rows[i].name,
+        if (bad_packets[i].field >= 0)
+            memcpy(section + 4 * bad_packets[i].field, &bad_packets[i].value, 4);
+        if (bad_packets[i].section_bytes)
+            bytes = bad_packets[i].section_bytes == 0xffff0000u ? 0 : bad_packets[i].section_bytes;
+        HV_CHECK_ROW(bad_packets[i].name,
                      rig_send_section(&rig, 0, 0, bytes) == HV_NVSP_STATUS_INVALID_RNDIS);
-        HV_CHECK_ROW(rows[i].name, rig_stats(&rig).dropped_bad == i + 1);
+        HV_CHECK_ROW(bad_packets[i].name, rig_stats(&rig).dropped_bad == i + 1);
         rig_receive(&rig, 0, &packet);
-        HV_CHECK_ROW(rows[i].name, packet.type == 0);
-        HV_CHECK_ROW(rows[i].name, !rig.loop->channels[0].killed);
+        HV_CHECK_ROW(bad_packets[i].name, packet.type == 0);
+        HV_CHECK_ROW(bad_packets[i].name, !rig.loop->channels[0].killed);
     }
     CU_ASSERT_EQUAL(rig_send_section(&rig, 0, 8, 104), HV_NVSP_STATUS_INVALID_RNDIS);
     CU_ASSERT_EQUAL(rig_send_section(&rig, 0, 0xfffffffeu, 104), HV_NVSP_STATUS_INVALID_RNDIS);

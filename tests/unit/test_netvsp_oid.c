@@ -27,68 +27,70 @@ static void init(struct netvsp_rig *rig, uint32_t version)
         (v) & 0xff, (v) >> 8 & 0xff, (v) >> 16 & 0xff, (v) >> 24 & 0xff                            \
     }
 
+static const struct {
+    const char *name;
+    uint32_t oid, bytes;
+    uint8_t data[40];
+} known_answers[] = {
+    {"hardware status", 0x00010102, 4, {0}},
+    {"media supported", 0x00010103, 4, {0}},
+    {"media in use", 0x00010104, 4, {0}},
+    {"maximum lookahead", 0x00010105, 4, WORD(1514)},
+    {"maximum frame size", 0x00010106, 4, WORD(1500)},
+    {"link speed", 0x00010107, 4, WORD(250000000)},
+    {"transmit buffer space", 0x00010108, 4, WORD(49152)},
+    {"receive buffer space", 0x00010109, 4, WORD(94 * 1728)},
+    {"transmit block", 0x0001010a, 4, WORD(1514)},
+    {"receive block", 0x0001010b, 4, WORD(1514)},
+    {"vendor id", 0x0001010c, 4, {0x00, 0x15, 0x5d, 0x00}},
+    {"packet filter", 0x0001010e, 4, {0}},
+    {"current lookahead", 0x0001010f, 4, WORD(1514)},
+    {"driver version", 0x00010110, 2, {0x1e, 0x06}},
+    {"maximum total size", 0x00010111, 4, WORD(1514)},
+    {"MAC options", 0x00010113, 4, WORD(0x1d)},
+    {"media connect", 0x00010114, 4, {0}},
+    {"maximum send packets", 0x00010115, 4, WORD(1)},
+    {"vendor driver version", 0x00010116, 4, WORD(0x6001e)},
+    {"RSS capabilities",
+     0x00010203,
+     18,
+     {0x88, 2, 18, 0, 0x01, 0x1b, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 128, 0}},
+    {"maximum link speed",
+     0x00010206,
+     16,
+     {0x00, 0xba, 0x1d, 0xd2, 5, 0, 0, 0, 0x00, 0xba, 0x1d, 0xd2, 5, 0, 0, 0}},
+    {"link state", 0x00010207, 40, {0x80, 1, 40,   0,    1,    0,    0,    0,    2,    0, 0,
+                                    0,    0, 0,    0,    0,    0x00, 0xba, 0x1d, 0xd2, 5, 0,
+                                    0,    0, 0x00, 0xba, 0x1d, 0xd2, 5,    0,    0,    0}},
+    {"VLAN id", 0x0001021c, 4, {0}},
+    {"frames sent", 0x00020101, 8, {0}},
+    {"frames received", 0x00020102, 8, {0}},
+    {"send errors", 0x00020103, 8, {0}},
+    {"receive errors", 0x00020104, 8, {0}},
+    {"no buffer", 0x00020105, 8, {0}},
+    {"permanent MAC", 0x01010101, 6, {0x02, 0x11, 0x22, 0x33, 0x44, 0x55}},
+    {"current MAC", 0x01010102, 6, {0x02, 0x11, 0x22, 0x33, 0x44, 0x55}},
+    {"multicast list", 0x01010103, 0, {0}},
+    {"multicast maximum", 0x01010104, 4, WORD(64)},
+    {"alignment errors", 0x01020101, 4, {0}},
+    {"one collision", 0x01020102, 4, {0}},
+    {"more collisions", 0x01020103, 4, {0}},
+};
+
 static void test_known_answers(void)
 {
-    static const struct {
-        const char *name;
-        uint32_t oid, bytes;
-        uint8_t data[40];
-    } rows[] = {
-        {"hardware status", 0x00010102, 4, {0}},
-        {"media supported", 0x00010103, 4, {0}},
-        {"media in use", 0x00010104, 4, {0}},
-        {"maximum lookahead", 0x00010105, 4, WORD(1514)},
-        {"maximum frame size", 0x00010106, 4, WORD(1500)},
-        {"link speed", 0x00010107, 4, WORD(250000000)},
-        {"transmit buffer space", 0x00010108, 4, WORD(49152)},
-        {"receive buffer space", 0x00010109, 4, WORD(94 * 1728)},
-        {"transmit block", 0x0001010a, 4, WORD(1514)},
-        {"receive block", 0x0001010b, 4, WORD(1514)},
-        {"vendor id", 0x0001010c, 4, {0x00, 0x15, 0x5d, 0x00}},
-        {"packet filter", 0x0001010e, 4, {0}},
-        {"current lookahead", 0x0001010f, 4, WORD(1514)},
-        {"driver version", 0x00010110, 2, {0x1e, 0x06}},
-        {"maximum total size", 0x00010111, 4, WORD(1514)},
-        {"MAC options", 0x00010113, 4, WORD(0x1d)},
-        {"media connect", 0x00010114, 4, {0}},
-        {"maximum send packets", 0x00010115, 4, WORD(1)},
-        {"vendor driver version", 0x00010116, 4, WORD(0x6001e)},
-        {"RSS capabilities",
-         0x00010203,
-         18,
-         {0x88, 2, 18, 0, 0x01, 0x1b, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 128, 0}},
-        {"maximum link speed",
-         0x00010206,
-         16,
-         {0x00, 0xba, 0x1d, 0xd2, 5, 0, 0, 0, 0x00, 0xba, 0x1d, 0xd2, 5, 0, 0, 0}},
-        {"link state", 0x00010207, 40, {0x80, 1, 40,   0,    1,    0,    0,    0,    2,    0, 0,
-                                        0,    0, 0,    0,    0,    0x00, 0xba, 0x1d, 0xd2, 5, 0,
-                                        0,    0, 0x00, 0xba, 0x1d, 0xd2, 5,    0,    0,    0}},
-        {"VLAN id", 0x0001021c, 4, {0}},
-        {"frames sent", 0x00020101, 8, {0}},
-        {"frames received", 0x00020102, 8, {0}},
-        {"send errors", 0x00020103, 8, {0}},
-        {"receive errors", 0x00020104, 8, {0}},
-        {"no buffer", 0x00020105, 8, {0}},
-        {"permanent MAC", 0x01010101, 6, {0x02, 0x11, 0x22, 0x33, 0x44, 0x55}},
-        {"current MAC", 0x01010102, 6, {0x02, 0x11, 0x22, 0x33, 0x44, 0x55}},
-        {"multicast list", 0x01010103, 0, {0}},
-        {"multicast maximum", 0x01010104, 4, WORD(64)},
-        {"alignment errors", 0x01020101, 4, {0}},
-        {"one collision", 0x01020102, 4, {0}},
-        {"more collisions", 0x01020103, 4, {0}},
-    };
     struct netvsp_rig rig;
 
     init(&rig, HV_NVSP_VERSION_6_1);
-    for (size_t i = 0; i < HV_TEST_COUNT(rows); i++) {
+    for (size_t i = 0; i < HV_TEST_COUNT(known_answers); i++) {
         uint8_t data[512] = {0};
         uint32_t bytes = 99;
 
-        HV_CHECK_ROW(rows[i].name,
-                     rig_query(&rig, rows[i].oid, NULL, 0, data, sizeof(data), &bytes) == 0);
-        HV_CHECK_ROW(rows[i].name, bytes == rows[i].bytes);
-        HV_CHECK_ROW(rows[i].name, !memcmp(data, rows[i].data, rows[i].bytes));
+        HV_CHECK_ROW(known_answers[i].name, rig_query(&rig, known_answers[i].oid, NULL, 0, data,
+                                                      sizeof(data), &bytes) == 0);
+        HV_CHECK_ROW(known_answers[i].name, bytes == known_answers[i].bytes);
+        HV_CHECK_ROW(known_answers[i].name,
+                     !memcmp(data, known_answers[i].data, known_answers[i].bytes));
     }
     rig_fini(&rig);
 }
@@ -236,42 +238,39 @@ static void make_rss(struct rss *rss, uint32_t entries)
         rss->table[i] = i % 4;
 }
 
+static const struct {
+    const char *name;
+    uint32_t entries, entry0, key_bytes, key_offset, table_offset, hash_info, bytes;
+    uint16_t flags;
+    uint8_t type;
+    uint32_t status;
+    bool on;
+} rss_settings[] = {
+    {"fine", 128, 0, 40, 552, 40, 0x201, 592, 0, 0x89, 0, true},
+    {"16 entries", 16, 3, 40, 552, 40, 0x201, 592, 0, 0x89, 0, true},
+    {"one entry", 1, 3, 40, 552, 40, 0x201, 592, 0, 0x89, 0, true},
+    {"off by flag", 128, 9, 1, 9999, 40, 0x201, 592, 0x10, 0x89, 0, false},
+    {"off by function", 128, 0, 40, 552, 40, 0x200, 592, 0, 0x89, 0, false},
+    {"table and key unchanged", 128, 9, 1, 9999, 9999, 0x201, 592, 0xc, 0x89, 0, true},
+    {"another structure", 128, 0, 40, 552, 40, 0x201, 592, 0, 0x80, HV_RNDIS_STATUS_INVALID_DATA,
+     true},
+    {"cut", 128, 0, 40, 552, 40, 0x201, 27, 0, 0x89, HV_RNDIS_STATUS_INVALID_LENGTH, true},
+    {"no power of two", 100, 0, 40, 552, 40, 0x201, 592, 0, 0x89, HV_RNDIS_STATUS_INVALID_LENGTH,
+     true},
+    {"empty table", 0, 0, 40, 552, 40, 0x201, 592, 0, 0x89, HV_RNDIS_STATUS_INVALID_LENGTH, true},
+    {"256 entries", 256, 0, 40, 552, 40, 0x201, 592, 0, 0x89, HV_RNDIS_STATUS_INVALID_LENGTH, true},
+    {"table outside", 128, 0, 40, 552, 81, 0x201, 592, 0, 0x89, HV_RNDIS_STATUS_INVALID_LENGTH,
+     true},
+    {"table offset wraps", 128, 0, 40, 552, 0xffffff00u, 0x201, 592, 0, 0x89,
+     HV_RNDIS_STATUS_INVALID_LENGTH, true},
+    {"short key", 128, 0, 39, 552, 40, 0x201, 592, 0, 0x89, HV_RNDIS_STATUS_INVALID_LENGTH, true},
+    {"key outside", 128, 0, 40, 553, 40, 0x201, 592, 0, 0x89, HV_RNDIS_STATUS_INVALID_LENGTH, true},
+    {"queue that is not there", 128, 4, 40, 552, 40, 0x201, 592, 0, 0x89,
+     HV_RNDIS_STATUS_INVALID_DATA, true},
+};
+
 static void test_rss_params(void)
 {
-    static const struct {
-        const char *name;
-        uint32_t entries, entry0, key_bytes, key_offset, table_offset, hash_info, bytes;
-        uint16_t flags;
-        uint8_t type;
-        uint32_t status;
-        bool on;
-    } rows[] = {
-        {"fine", 128, 0, 40, 552, 40, 0x201, 592, 0, 0x89, 0, true},
-        {"16 entries", 16, 3, 40, 552, 40, 0x201, 592, 0, 0x89, 0, true},
-        {"one entry", 1, 3, 40, 552, 40, 0x201, 592, 0, 0x89, 0, true},
-        {"off by flag", 128, 9, 1, 9999, 40, 0x201, 592, 0x10, 0x89, 0, false},
-        {"off by function", 128, 0, 40, 552, 40, 0x200, 592, 0, 0x89, 0, false},
-        {"table and key unchanged", 128, 9, 1, 9999, 9999, 0x201, 592, 0xc, 0x89, 0, true},
-        {"another structure", 128, 0, 40, 552, 40, 0x201, 592, 0, 0x80,
-         HV_RNDIS_STATUS_INVALID_DATA, true},
-        {"cut", 128, 0, 40, 552, 40, 0x201, 27, 0, 0x89, HV_RNDIS_STATUS_INVALID_LENGTH, true},
-        {"no power of two", 100, 0, 40, 552, 40, 0x201, 592, 0, 0x89,
-         HV_RNDIS_STATUS_INVALID_LENGTH, true},
-        {"empty table", 0, 0, 40, 552, 40, 0x201, 592, 0, 0x89, HV_RNDIS_STATUS_INVALID_LENGTH,
-         true},
-        {"256 entries", 256, 0, 40, 552, 40, 0x201, 592, 0, 0x89, HV_RNDIS_STATUS_INVALID_LENGTH,
-         true},
-        {"table outside", 128, 0, 40, 552, 81, 0x201, 592, 0, 0x89, HV_RNDIS_STATUS_INVALID_LENGTH,
-         true},
-        {"table offset wraps", 128, 0, 40, 552, 0xffffff00u, 0x201, 592, 0, 0x89,
-         HV_RNDIS_STATUS_INVALID_LENGTH, true},
-        {"short key", 128, 0, 39, 552, 40, 0x201, 592, 0, 0x89, HV_RNDIS_STATUS_INVALID_LENGTH,
-         true},
-        {"key outside", 128, 0, 40, 553, 40, 0x201, 592, 0, 0x89, HV_RNDIS_STATUS_INVALID_LENGTH,
-         true},
-        {"queue that is not there", 128, 4, 40, 552, 40, 0x201, 592, 0, 0x89,
-         HV_RNDIS_STATUS_INVALID_DATA, true},
-    };
     struct hv_netvsp_state state;
     struct rig_packet packet;
     struct netvsp_rig rig;
@@ -279,21 +278,22 @@ static void test_rss_params(void)
 
     init(&rig, HV_NVSP_VERSION_6_1);
     rig_nvsp(&rig, HV_NVSP_SUBCHANNEL, 1, 3, 0, &packet);
-    for (size_t i = 0; i < HV_TEST_COUNT(rows); i++) {
+    for (size_t i = 0; i < HV_TEST_COUNT(rss_settings); i++) {
         make_rss(&rss, 128); /* on, to begin with */
         CU_ASSERT_EQUAL(rig_set(&rig, HV_OID_RSS_PARAMETERS, &rss, sizeof(rss)), 0);
-        make_rss(&rss, rows[i].entries);
-        rss.params.hdr.type = rows[i].type;
-        rss.params.flags = rows[i].flags;
-        rss.params.hash_info = rows[i].hash_info;
-        rss.params.table_offset = rows[i].table_offset;
-        rss.params.key_bytes = (uint16_t)rows[i].key_bytes;
-        rss.params.key_offset = rows[i].key_offset;
-        rss.table[0] = rows[i].entry0;
-        HV_CHECK_ROW(rows[i].name,
-                     rig_set(&rig, HV_OID_RSS_PARAMETERS, &rss, rows[i].bytes) == rows[i].status);
+        make_rss(&rss, rss_settings[i].entries);
+        rss.params.hdr.type = rss_settings[i].type;
+        rss.params.flags = rss_settings[i].flags;
+        rss.params.hash_info = rss_settings[i].hash_info;
+        rss.params.table_offset = rss_settings[i].table_offset;
+        rss.params.key_bytes = (uint16_t)rss_settings[i].key_bytes;
+        rss.params.key_offset = rss_settings[i].key_offset;
+        rss.table[0] = rss_settings[i].entry0;
+        HV_CHECK_ROW(rss_settings[i].name,
+                     rig_set(&rig, HV_OID_RSS_PARAMETERS, &rss, rss_settings[i].bytes) ==
+                         rss_settings[i].status);
         hv_netvsp_get_state(rig.nic, &state);
-        HV_CHECK_ROW(rows[i].name, state.rss == rows[i].on);
+        HV_CHECK_ROW(rss_settings[i].name, state.rss == rss_settings[i].on);
     }
     rig_fini(&rig);
 }

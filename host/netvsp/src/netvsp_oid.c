@@ -43,22 +43,25 @@ static uint32_t link_speed(const struct hv_netvsp *nic)
     return (uint32_t)hv_min_u64(nic->link_bits_per_second / 100, UINT32_MAX);
 }
 
+/** Ready, 802.3, no VLAN of its own, no wire that damages frames. */
+static bool is_zero(uint32_t oid)
+{
+    return oid == HV_OID_HARDWARE_STATUS || oid == HV_OID_MEDIA_SUPPORTED ||
+           oid == HV_OID_MEDIA_IN_USE || oid == HV_OID_VLAN_ID || oid == HV_OID_ALIGNMENT_ERRORS ||
+           oid == HV_OID_ONE_COLLISION || oid == HV_OID_MORE_COLLISIONS;
+}
+
 /** OIDs whose answer is a u32.  False: another one. */
 static bool query_u32(const struct hv_netvsp_queue *q, uint32_t oid, uint32_t *ret_value)
 {
     const struct hv_netvsp_session *s = q->session;
     uint32_t frame = s->mtu + HV_NETVSP_ETHERNET_BYTES;
 
-    switch (oid) {
-    case HV_OID_HARDWARE_STATUS: /* ready */
-    case HV_OID_MEDIA_SUPPORTED: /* 802.3 */
-    case HV_OID_MEDIA_IN_USE:
-    case HV_OID_VLAN_ID:
-    case HV_OID_ALIGNMENT_ERRORS:
-    case HV_OID_ONE_COLLISION:
-    case HV_OID_MORE_COLLISIONS:
+    if (is_zero(oid)) {
         *ret_value = 0;
         return true;
+    }
+    switch (oid) {
     case HV_OID_MAX_LOOKAHEAD:
     case HV_OID_CURRENT_LOOKAHEAD:
         *ret_value = LOOKAHEAD;

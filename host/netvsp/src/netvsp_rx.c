@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "frame.h"
+#include "offload.h"
 
 #define LINK_BUDGET  64u
 #define HEADER_BYTES ((uint32_t)sizeof(struct hv_rndis_packet))
@@ -153,39 +153,22 @@ static void put_header(uint8_t *to, uint32_t ppi_bytes, uint32_t offset, uint32_
     h->vc_handle = h->reserved = 0;
 }
 
-/** For a guest that does not take tags aside: back into the frame. */
-static void put_tagged(uint8_t *to, const struct hv_frame *frame)
-{
-    const uint8_t tag[HV_NETVSP_TAG_BYTES] = {0x81, 0x00, (uint8_t)(frame->vlan_tci >> 8),
-                                              (uint8_t)frame->vlan_tci};
-    const size_t macs = HV_NETVSP_ETHERNET_BYTES - 2;
-
-    (void)hv_frame_copy(frame, 0, to, macs);
-    memcpy(to + macs, tag, sizeof(tag));
-    (void)hv_frame_copy(frame, macs, to + macs + sizeof(tag), frame->bytes - macs);
-}
-
 /** Headers and frame; returns the length of the message. */
-static uint32_t write_section(const struct hv_netvsp_queue *q, uint8_t *to,
-                              const struct hv_frame *frame, struct hv_netvsp_hash hash)
+static uint32_t write_frame(const struct hv_netvsp_queue *q, uint8_t *to,
+                            const struct hv_frame *frame, struct hv_netvsp_hash hash)
 {
     uint8_t *ppis = to + HEADER_BYTES, *at = ppis;
     uint32_t csum = q->rules.checksums ? rx_csum(frame) : 0, offset;
 
     if (csum)
         at = put_ppi(at, HV_PPI_CHECKSUM, csum);
-    if ((frame->flags & HV_FRAME_VLAN) && q->tags_aside)
+    if (frame->flags & HV_FRAME_VLAN)
         at = put_ppi(at, HV_PPI_VLAN, tag_info(frame->vlan_tci));
     if (hash.type) {
         at = put_ppi(at, HV_PPI_HASH_VALUE, hash.value);
         at = put_ppi(at, HV_PPI_HASH_INFO, HV_NDIS_HASH_TOEPLITZ | hash.type);
     }
     offset = (uint32_t)(at - to) + 2; /* 4 n + 2 */
-    if ((frame->flags & HV_FRAME_VLAN) && !q->tags_aside) {
-        put_header(to, (uint32_t)(at - ppis), offset, frame->bytes + HV_NETVSP_TAG_BYTES);
-        put_tagged(to + offset, frame);
-        return offset + frame->bytes + HV_NETVSP_TAG_BYTES;
-    }
     put_header(to, (uint32_t)(at - ppis), offset, frame->bytes);
     at = to + offset;
     for (uint32_t i = 0; i < frame->iov_count; i++) {
@@ -193,6 +176,19 @@ static uint32_t write_section(const struct hv_netvsp_queue *q, uint8_t *to,
         at += frame->iov[i].iov_len;
     }
     return offset + frame->bytes;
+}
+
+static uint32_t write_section(const struct hv_netvsp_queue *q, uint8_t *to,
+                              const struct hv_frame *frame, struct hv_netvsp_hash hash)
+{
+    struct iovec iov[HV_FRAME_IOV_MAX + 3];
+    uint8_t head[HV_VLAN_HEAD_BYTES];
+    struct hv_frame tagged;
+
+    if (!(frame->flags & HV_FRAME_VLAN) || q->tags_aside)
+        return write_frame(q, to, frame, hash);
+    hv_offload_vlan_insert(frame, head, iov, &tagged); /* this guest knows no tags aside */
+    return write_frame(q, to, &tagged, hash);
 }
 
 static bool wants_group(const struct hv_netvsp_rules *rules, const uint8_t mac[6])
