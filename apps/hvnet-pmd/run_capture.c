@@ -6,17 +6,20 @@
 #include "runner.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <rte_lcore.h>
 #include <rte_ring.h>
 
 #define RING_FRAMES 4096u
-#define IDLE_NS     1000000L
+#define IDLE_MS     1
 #define BATCH       64u
 
 struct loop_ring {
@@ -31,7 +34,7 @@ struct capture {
     unsigned loops;
     pthread_t thread;
     bool started;
-    _Atomic bool stop;
+    int stop_fd;
     _Atomic uint64_t written;
     int error;
     struct loop_ring rings[];
@@ -99,12 +102,11 @@ static unsigned drain(struct capture *capture)
 
 static void *write_loop(void *arg)
 {
-    const struct timespec idle = {.tv_nsec = IDLE_NS};
     struct capture *capture = arg;
+    struct pollfd stop = {.fd = capture->stop_fd, .events = POLLIN};
 
-    while (!atomic_load(&capture->stop))
-        if (!drain(capture))
-            (void)nanosleep(&idle, NULL);
+    while (!stop.revents) /* look again every millisecond: waking us would cost the loops more */
+        (void)poll(&stop, 1, drain(capture) ? 0 : IDLE_MS);
     while (drain(capture))
         ;
     return NULL;
@@ -148,7 +150,8 @@ int capture_create(const char *path, uint32_t snap_bytes, unsigned loops,
         return -ENOMEM;
     capture->snap_bytes = snap_bytes;
     capture->loops = loops;
-    capture->file = fopen(path, "we");
+    capture->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    capture->file = capture->stop_fd < 0 ? NULL : fopen(path, "we");
     err = capture->file ? start(capture) : -errno;
     if (err) {
         (void)capture_destroy(capture);
@@ -192,14 +195,17 @@ void capture_counts(const struct capture *capture, uint64_t *ret_written, uint64
 
 int capture_destroy(struct capture *capture)
 {
+    const uint64_t one = 1;
     int err;
 
     if (!capture)
         return 0;
     if (capture->started) {
-        atomic_store(&capture->stop, true);
+        (void)!write(capture->stop_fd, &one, sizeof(one)); /* cannot fail: there is room for one */
         (void)pthread_join(capture->thread, NULL);
     }
+    if (capture->stop_fd >= 0)
+        (void)close(capture->stop_fd);
     err = capture->error;
     if (capture->file && fclose(capture->file) && !err)
         err = -errno;

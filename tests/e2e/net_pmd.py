@@ -21,6 +21,16 @@ class Program(NetCase):
         found = [json.loads(line) for line in program.output("out").splitlines()]
         return [line for line in found if line["event"] == event]
 
+    def taken(self, program):
+        """Frames that port 0 has got, as its newest status line says."""
+        lines = self.lines(program, "status")
+        return sum(lines[-1]["ports"][0][k] for k in ("rx_packets", "rx_missed", "rx_nombuf")) if lines else 0
+
+    def lost(self, host):
+        """Frames that the host had no buffer for, or nobody wanted."""
+        counts = self.counts(host, 0)
+        return counts["dropped_no_buffer"] + counts["dropped_filter"]
+
     def last(self, program):
         return self.lines(program, "end")[0]["ports"]
 
@@ -54,13 +64,10 @@ class Program(NetCase):
         program = self.runner(*[w for i in self.instances(host) for w in ("--port", f"{host.address},{i}")],
                               "--mode", "l2fwd", "--promiscuous")
         program.wait_for('"ready"')
-        sent = self.settle(lambda: self.counts(host, 0)["to_guest_packets"], "the source is empty")
-        self.settle(lambda: self.counts(host, 1)["from_guest_packets"], "the sink is quiet")
-        seen = self.counts(host, 1)["from_guest_packets"]
+        harness.until(lambda: self.taken(program) and self.taken(program) + self.lost(host) == 50000, "all is taken")
         self.assertEqual(program.stop(), 0, program.output())
         first, second = self.last(program)
-        self.assertEqual(first["rx_packets"] + first["rx_missed"] + first["rx_nombuf"], sent)
-        self.assertEqual(second["tx_packets"], seen)
+        self.assertEqual(second["tx_packets"], self.counts(host, 1)["from_guest_packets"])
         self.assertEqual(first["rx_packets"], second["tx_packets"] + first["tx_dropped"])
 
     def test_txonly_rxonly(self):
@@ -81,13 +88,13 @@ class Program(NetCase):
 
     def test_emulated(self):
         """A host inside the process; status lines come at their interval."""
-        program = self.runner("--emulate", "source:64,count=20000", "--mode", "rxonly", "--duration", "1")
+        program = self.runner("--emulate", "source:64,count=20000", "--mode", "rxonly", "--duration", "2")
         self.assertEqual(program.wait(), 0, program.output())
         port = self.last(program)[0]
         # the host drops what it has no buffer for, and nobody but it knows how many
         self.assertLessEqual(port["rx_packets"] + port["rx_missed"] + port["rx_nombuf"], 20000)
         self.assertGreater(port["rx_packets"], 1000)
-        self.assertGreaterEqual(len(self.lines(program, "status")), 3)
+        self.assertGreaterEqual(len(self.lines(program, "status")), 2)
 
     def test_text(self):
         program = self.start("hvnet-pmd", "--cores", "0", "--no-huge", "--interval", "100", "--emulate", "sink", "--mode", "txonly")
