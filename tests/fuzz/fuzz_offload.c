@@ -20,6 +20,8 @@
 
 #define HEADER_BYTES 9u
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
 static struct hv_offload *offload;
 static struct hv_toeplitz toeplitz;
 static struct hv_tap_train train;
