@@ -147,7 +147,9 @@ static int take_batch(struct hv_netvsp_queue *q)
             q->dead |= err != -EAGAIN;
             break;
         }
-        n++;
+        /* the guest may have sent this after the answer to what changed since the start of this poll */
+        if (!n++ && atomic_load_explicit(&q->port->kicked, memory_order_acquire))
+            hv_netvsp_attend(q);
         q->unreleased = true;
         take_packet(q, &packet);
     }
