@@ -14,13 +14,11 @@
 
 static const uint32_t nvsp_versions[] = {0x60001, 0x60000, 0x50000, 0x40000, 0x20000, 0x10000, 0};
 
-/** Next word in place: up to a single comma, doubled ones become one.  NULL at the end. */
+/** Next word in place: up to a single comma, doubled ones become one; *text is NULL behind the last. */
 static char *next_word(char **text)
 {
     char *in = *text, *out = in, *word = in;
 
-    if (!in)
-        return NULL;
     while (*in && (*in != ',' || in[1] == ',')) {
         if (*in == ',')
             in++;
@@ -230,12 +228,14 @@ static const struct {
     {"fault=", set_fault},
 };
 
-/** Words that the NIC does not know are the link's. */
+/** Words that the NIC does not know are the link's; there is room for all of them. */
 static void add_to_link(struct nic_option *o, const char *word)
 {
-    if (*o->link)
-        strcat(o->link, ",");
-    strcat(o->link, word);
+    size_t used = strlen(o->link), bytes = strlen(word) + 1;
+
+    if (used)
+        o->link[used++] = ',';
+    memcpy(o->link + used, word, bytes);
 }
 
 static int take_word(struct nic_option *o, const char *word, char *why)
@@ -251,31 +251,36 @@ static int take_word(struct nic_option *o, const char *word, char *why)
     return 0;
 }
 
+static int take_words(struct nic_option *o, char *rest, char *why)
+{
+    int err = 0;
+
+    while (!err && rest)
+        err = take_word(o, next_word(&rest), why);
+    if (!err && !*o->link)
+        err = hv_option_fail(why, "no link is named; allowed: tap:NAME, loop, pair:ID, "
+                                  "source:BYTES, sink, pcap:IN[,OUT]");
+    return err;
+}
+
 int nic_option_parse(const char *text, struct nic_option *ret_option, char *why)
 {
     struct nic_option o = {.opts = HV_NETVSP_OPTS_INIT};
-    char *rest, *word;
-    int err = 0;
+    char *words = strdup(text), *link = calloc(1, strlen(text) + 1);
+    int err = -ENOMEM;
 
-    o.words = strdup(text);
-    o.link = calloc(1, strlen(text) + 1);
-    if (!o.words || !o.link) {
-        nic_option_fini(&o);
+    o.link = link;
+    if (words && link)
+        err = take_words(&o, words, why);
+    else
         (void)hv_option_fail(why, "out of memory");
-        return -ENOMEM;
-    }
-    rest = o.words;
-    while (!err && (word = next_word(&rest)))
-        err = take_word(&o, word, why);
-    if (!err && !*o.link)
-        err =
-            hv_option_fail(why, "no link is named; allowed: tap:NAME, loop, pair:ID, source:BYTES, "
-                                "sink, pcap:IN[,OUT]");
     if (err) {
-        nic_option_fini(&o);
+        free(words);
+        free(link);
         return err;
     }
-    o.opts.link = o.link;
+    o.words = words;
+    o.opts.link = link;
     *ret_option = o;
     return 0;
 }
