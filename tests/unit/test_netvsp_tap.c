@@ -405,6 +405,10 @@ static void test_no_room(void)
     CU_ASSERT(is_readable(hv_link_fd(nic.link, 0))); /* it listens again */
     CU_ASSERT_EQUAL(poll_link(&nic, 0), 1);
     CU_ASSERT_EQUAL(nic_stats(&nic).delivered, 14);
+    hv_link_mute(nic.link, 0); /* nobody wants frames: they wait, and wake nobody */
+    CU_ASSERT(send(fd, sent, sizeof(struct virtio_net_hdr) + net.frame.bytes, 0) > 0);
+    CU_ASSERT(!is_readable(hv_link_fd(nic.link, 0)));
+    CU_ASSERT_EQUAL(poll_link(&nic, 0), 1);
     (void)close(fd);
     nic_close(&nic);
 }

@@ -159,6 +159,12 @@ bool hv_link_arm(struct hv_link *link, uint16_t queue)
     return link->ops->arm && link->ops->arm(link, &link->queues[queue]);
 }
 
+void hv_link_mute(struct hv_link *link, uint16_t queue)
+{
+    if (link->ops->mute)
+        link->ops->mute(link, &link->queues[queue]);
+}
+
 int hv_link_fd(const struct hv_link *link, uint16_t queue)
 {
     return link->ops->fd ? link->ops->fd(link, &link->queues[queue]) : -1;

@@ -106,7 +106,11 @@ int hv_link_poll(struct hv_link *link, uint16_t queue, uint16_t budget);
  * has given room back.
  */
 bool hv_link_arm(struct hv_link *link, uint16_t queue);
-/** Descriptor that wakes the worker of this queue, or -1. */
+/**
+ * About to sleep and no frame is wanted (no filter, no room): the descriptor keeps quiet until the next hv_link_arm().
+ */
+void hv_link_mute(struct hv_link *link, uint16_t queue);
+/** Descriptor that wakes the worker of this queue, or -1.  Before sleeping call hv_link_arm() or hv_link_mute(). */
 int hv_link_fd(const struct hv_link *link, uint16_t queue);
 /** Is there somebody at the other end? */
 bool hv_link_carrier(const struct hv_link *link);

@@ -22,6 +22,7 @@ struct hv_link_ops {
     /* The rest is optional. */
     int (*poll)(struct hv_link *link, struct hv_link_queue *queue, uint16_t budget);
     bool (*arm)(struct hv_link *link, struct hv_link_queue *queue);
+    void (*mute)(struct hv_link *link, struct hv_link_queue *queue);
     int (*fd)(const struct hv_link *link, const struct hv_link_queue *queue);
     bool (*carrier)(const struct hv_link *link); /* absent: always */
     void (*set_up)(struct hv_link *link, bool up);

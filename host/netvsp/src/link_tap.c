@@ -345,21 +345,32 @@ static bool has_frames(const struct tap_queue *q)
     return q->finished_count || q->is_cutting || q->next < q->count;
 }
 
-static bool tap_arm(struct hv_link *link, struct hv_link_queue *queue)
+/* Woken by frames that nobody wants, or that the guest has no room for, a worker would never sleep. */
+static void listen_if(struct tap_queue *q, bool listen)
 {
-    const struct hv_tap *tap = link->impl;
-    struct tap_queue *q = queue->impl;
-    bool listen = !queue->is_blocked && !atomic_load(&tap->is_gone);
     struct epoll_event event = {.events = EPOLLIN};
 
-    if (!queue->is_blocked && has_frames(q))
-        return true;
-    /* Woken by frames that the guest has no room for, the worker would never sleep. */
     if (listen != q->is_listening &&
         !epoll_ctl(q->epoll_fd, listen ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, q->fd, &event))
         q->is_listening = listen;
     q->idle_until_ns = 0;
+}
+
+static bool tap_arm(struct hv_link *link, struct hv_link_queue *queue)
+{
+    const struct hv_tap *tap = link->impl;
+    struct tap_queue *q = queue->impl;
+
+    if (!queue->is_blocked && has_frames(q))
+        return true;
+    listen_if(q, !queue->is_blocked && !atomic_load(&tap->is_gone));
     return false;
+}
+
+static void tap_mute(struct hv_link *link, struct hv_link_queue *queue)
+{
+    (void)link;
+    listen_if(queue->impl, false);
 }
 
 static int tap_fd(const struct hv_link *link, const struct hv_link_queue *queue)
@@ -461,6 +472,7 @@ const struct hv_link_ops hv_link_tap = {
     .send = tap_send,
     .poll = tap_poll,
     .arm = tap_arm,
+    .mute = tap_mute,
     .fd = tap_fd,
     .carrier = tap_carrier,
     .set_up = tap_set_up,

@@ -247,6 +247,8 @@ bool hv_netvsp_arm(void *ctx)
         note_signals(q);
     if (atomic_load_explicit(&q->port->kicked, memory_order_acquire))
         return true;
+    if (q->dead || q->short_of_room)
+        hv_netvsp_rx_mute(q);
     if (q->dead)
         return false;
     if (q->short_of_room) /* nothing more fits: packets and frames wait for the guest */

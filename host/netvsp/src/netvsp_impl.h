@@ -144,6 +144,8 @@ void hv_netvsp_rx_flush(struct hv_netvsp_queue *q);
 int hv_netvsp_rx_poll(struct hv_netvsp_queue *q);
 /** About to sleep: is there something that can be delivered? */
 bool hv_netvsp_rx_arm(struct hv_netvsp_queue *q);
+/** About to sleep without wanting frames. */
+void hv_netvsp_rx_mute(struct hv_netvsp_queue *q);
 /** Header of a transfer-page packet. */
 void hv_netvsp_fill_transfer(const struct hv_netvsp_queue *q, const struct hv_packet_slot *slot,
                              uint32_t channel_type, const struct hv_transfer_range *ranges,

@@ -435,14 +435,26 @@ int hv_netvsp_rx_poll(struct hv_netvsp_queue *q)
     return done;
 }
 
+void hv_netvsp_rx_mute(struct hv_netvsp_queue *q)
+{
+    for (uint16_t i = 0; i < q->polled_count; i++)
+        hv_link_mute(q->nic->link, q->polled[i]);
+}
+
 bool hv_netvsp_rx_arm(struct hv_netvsp_queue *q)
 {
-    if (q->short_of_sections) /* the guest gives some back, and wakes us */
+    if (q->short_of_sections) { /* the guest gives some back, and wakes us */
+        hv_netvsp_rx_mute(q);
         return false;
+    }
     q->handover_armed = true;
     if (hv_handover_arm(q->port->handover))
         return true;
-    for (uint16_t i = 0; i < q->polled_count && may_deliver(q); i++)
+    if (!may_deliver(q)) {
+        hv_netvsp_rx_mute(q);
+        return false;
+    }
+    for (uint16_t i = 0; i < q->polled_count; i++)
         if (hv_link_arm(q->nic->link, q->polled[i]))
             return true;
     return false;
