@@ -157,6 +157,33 @@ class Ping(Tap):
         harness.until(lambda: first.run("ping", "-n", "-c", "1", "-W", "1", SECOND, check=False).returncode == 0, "a ping")
 
 
+class Sleep(Tap):
+    def host_cpu(self):
+        with open(f"/proc/{self.host_.pid}/stat", encoding="ascii") as file:
+            fields = file.read().rsplit(") ", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def test_unwanted_frames(self):
+        """Frames wait in the tap and the guest takes none: the host sleeps, and goes on when the guest does."""
+        first, _ = self.wire()
+        self.reach(first, SECOND)
+        for stop, start in (("stop", "start"), ("port stop all", "port start all")):
+            with self.subTest(stop):
+                if stop.startswith("port"):
+                    self.testpmd.command("stop")
+                self.testpmd.command(stop)
+                first.run("ip", "neigh", "replace", SECOND, "lladdr", "02:00:00:00:00:99", "dev", "hvt0", "nud", "permanent")
+                first.run("ping", "-q", "-n", "-f", "-c", "40000", "-l", "40000", "-W", "1", SECOND, check=False)
+                before = self.host_cpu()
+                first.run("ping", "-q", "-n", "-c", "10", "-i", "0.1", "-W", "1", SECOND, check=False)  # about two seconds
+                self.assertLess(self.host_cpu() - before, 0.2)
+                first.run("ip", "neigh", "del", SECOND, "dev", "hvt0")
+                self.testpmd.command(start)
+                if stop.startswith("port"):
+                    self.testpmd.command("start")
+                harness.until(lambda: first.run("ping", "-n", "-c", "1", "-W", "1", SECOND, check=False).returncode == 0, "a ping")
+
+
 class Tcp(Tap):
     def measure(self, kernel):
         """One connection through both taps: its rate, the frames that left and came, and those on VMBus."""
