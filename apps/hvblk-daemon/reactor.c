@@ -179,7 +179,6 @@ static bool look(struct reactor *reactor, int timeout_ms)
             reactor->queue_event = true;
         } else if (tag == &reactor->worker) {
             reactor->worker_event = true;
-        } else if (tag == &reactor->ublk) { /* looked at in every turn */
         } else {
             reactor_socket_event(reactor, tag, events[i].events);
             any = true;
@@ -223,16 +222,18 @@ static void sleep_armed(struct reactor *reactor)
 {
     bool work = reactor_device_arm(reactor);
 
-    work |= reactor_ublk_arm(reactor);
+    work |= reactor_ublk_waiting(reactor);
     work |= mailbox_waiting(&reactor->mailbox);
     if (!work)
         stats_add(&reactor->stats.sleeps, 1);
     if (calm_sleep(&reactor->calm, reactor->engine.now_ns, reactor->begun,
                    stats_get(&reactor->stats.sleeps)))
         set_policy(reactor);
-    (void)look(reactor, work ? 0 : sleep_ms(reactor));
+    if (work || !reactor->ublk)
+        (void)look(reactor, work ? 0 : sleep_ms(reactor));
+    else if (reactor_ublk_sleep(reactor, sleep_ms(reactor)))
+        (void)look(reactor, 0);
     reactor_device_disarm(reactor);
-    reactor_ublk_disarm(reactor);
     reactor->probe = false;
 }
 

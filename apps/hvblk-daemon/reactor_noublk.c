@@ -34,15 +34,11 @@ bool reactor_ublk_send(struct reactor *reactor)
     return false;
 }
 
-bool reactor_ublk_arm(struct reactor *reactor)
+bool reactor_ublk_sleep(struct reactor *reactor, int ms)
 {
     (void)reactor;
-    return false;
-}
-
-void reactor_ublk_disarm(struct reactor *reactor)
-{
-    (void)reactor;
+    (void)ms;
+    return true;
 }
 
 bool reactor_ublk_waiting(const struct reactor *reactor)

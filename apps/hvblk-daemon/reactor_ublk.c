@@ -3,29 +3,28 @@
 #include "reactor_ublk.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "log.h"
 #include "ublk_queue.h"
 
-#define RING_ENTRIES   256u  /* commits of one turn; more are sent in between */
-#define RING_CQ_SIZE   4096u /* more completions than that wait in the kernel */
+#define RING_ENTRIES   256u       /* commits of one turn; more are sent in between */
+#define RING_CQ_SIZE   4096u      /* more completions than that wait in the kernel */
+#define OTHERS         UINT64_MAX /* user data of the request that watches everything else */
 #define TAG_BITS       12
 #define TAG_OF(data)   ((uint16_t)((data) & ((1u << TAG_BITS) - 1)))
 #define PLACE_OF(data) ((uint32_t)((data) >> TAG_BITS))
 
 struct reactor_ublk {
     struct io_uring ring;
-    int event_fd;
     struct ublk_queue *queues[UBLK_RING_QUEUES];
     uint32_t place_count; /* used ones are below */
     uint32_t starved;     /* requests that wait for memory, of all queues */
     bool to_send;
+    bool watching; /* a request of the ring waits for the epoll set */
 };
 
 /* ---- Commands to the kernel ---- */
@@ -229,9 +228,14 @@ static void tag_ended(struct ublk_queue *queue, uint16_t tag, int result)
 
 static void receive(struct reactor_ublk *ublk, const struct io_uring_cqe *cqe)
 {
-    struct ublk_queue *queue = ublk->queues[PLACE_OF(cqe->user_data)];
+    struct ublk_queue *queue;
     uint16_t tag = TAG_OF(cqe->user_data);
 
+    if (cqe->user_data == OTHERS) { /* what there is stays in the epoll set until somebody looks */
+        ublk->watching = false;
+        return;
+    }
+    queue = ublk->queues[PLACE_OF(cqe->user_data)];
     if (cqe->res < 0)
         tag_ended(queue, tag, cqe->res);
     else if (queue->starved_first || !begin(queue, tag))
@@ -308,58 +312,37 @@ bool reactor_ublk_waiting(const struct reactor *reactor)
     return ublk && (ublk->to_send || kernel_has_more(ublk) || io_uring_cq_ready(&ublk->ring));
 }
 
-/*
- * While the reactor is awake, nobody needs to signal it: that saves the signal, and the turn in vain that its own
- * completions would cause.
- *
- * ORDER: we enable, then look; the kernel adds work (setting TASKRUN), then looks whether it is enabled.  Its first step is
- * a full barrier on x86 (a locked operation) and nowhere else by promise; there the signals stay on.
- */
-#ifdef __x86_64__
-#define SIGNALS_ON_DEMAND true
-#else
-#define SIGNALS_ON_DEMAND false
-#endif
+/* ---- Asleep ---- */
 
-static void set_signals(struct reactor *reactor, bool on)
+/** Sockets, messages and the device: one request of the ring waits for the epoll set of all of them. */
+static void watch_others(struct reactor *reactor, struct reactor_ublk *ublk)
 {
-    if (reactor->ublk && SIGNALS_ON_DEMAND)
-        (void)io_uring_cq_eventfd_toggle(&reactor->ublk->ring, on);
+    struct io_uring_sqe *sqe = ublk->watching ? NULL : io_uring_get_sqe(&ublk->ring);
+
+    if (!sqe)
+        return;
+    io_uring_prep_poll_add(sqe, reactor->epoll, POLLIN);
+    sqe->user_data = OTHERS;
+    ublk->watching = true;
 }
 
-bool reactor_ublk_arm(struct reactor *reactor)
+bool reactor_ublk_sleep(struct reactor *reactor, int ms)
 {
-    set_signals(reactor, true);
-    atomic_thread_fence(memory_order_seq_cst);
-    return reactor_ublk_waiting(reactor);
-}
+    struct reactor_ublk *ublk = reactor->ublk;
+    struct __kernel_timespec limit = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000LL};
+    struct io_uring_cqe *cqe;
+    bool others = false;
+    unsigned head;
 
-void reactor_ublk_disarm(struct reactor *reactor)
-{
-    set_signals(reactor, false);
+    watch_others(reactor, ublk);
+    /* Interrupted, or the time is over: the reactor looks around and comes back. */
+    (void)io_uring_submit_and_wait_timeout(&ublk->ring, &cqe, 1, ms < 0 ? NULL : &limit, NULL);
+    ublk->to_send = io_uring_sq_ready(&ublk->ring);
+    io_uring_for_each_cqe(&ublk->ring, head, cqe) others |= cqe->user_data == OTHERS;
+    return others || !ublk->watching;
 }
 
 /* ---- Queues come and go ---- */
-
-/**
- * What wakes a reactor that sleeps in epoll.  The descriptor of the ring does not: with DEFER_TASKRUN it becomes readable
- * only when somebody enters the kernel.  Edge-triggered, so that the count need not be read.
- */
-static int watch_ring(struct reactor *reactor, struct reactor_ublk *ublk)
-{
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = &reactor->ublk};
-    int ret;
-
-    ublk->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (ublk->event_fd < 0)
-        return -errno;
-    ret = io_uring_register_eventfd(&ublk->ring, ublk->event_fd);
-    if (!ret && epoll_ctl(reactor->epoll, EPOLL_CTL_ADD, ublk->event_fd, &event))
-        ret = -errno;
-    if (ret)
-        (void)close(ublk->event_fd);
-    return ret;
-}
 
 /** By the thread that will use it: the kernel wants that for DEFER_TASKRUN. */
 static int open_ring(struct reactor *reactor)
@@ -375,12 +358,6 @@ static int open_ring(struct reactor *reactor)
         return -ENOMEM;
     ret = io_uring_queue_init_params(RING_ENTRIES, &ublk->ring, &params);
     if (ret) {
-        free(ublk);
-        return ret;
-    }
-    ret = watch_ring(reactor, ublk);
-    if (ret) {
-        io_uring_queue_exit(&ublk->ring);
         free(ublk);
         return ret;
     }
@@ -480,7 +457,6 @@ void reactor_ublk_close(struct reactor *reactor)
     if (!reactor->ublk)
         return;
     io_uring_queue_exit(&reactor->ublk->ring);
-    (void)close(reactor->ublk->event_fd);
     free(reactor->ublk);
     reactor->ublk = NULL;
 }

@@ -25,9 +25,11 @@ void reactor_ublk_close(struct reactor *reactor);
 bool reactor_ublk_receive(struct reactor *reactor);
 /** Tell the kernel what was finished, in one call. */
 bool reactor_ublk_send(struct reactor *reactor);
-/** Before a sleep: ask to be woken.  True = there is work, do not sleep. */
-bool reactor_ublk_arm(struct reactor *reactor);
-void reactor_ublk_disarm(struct reactor *reactor);
+/**
+ * Sleep, `ms` or for ever (-1), until the kernel sends something or the epoll set of the reactor is ready; only with a
+ * ring (reactor->ublk).  In one system call, which also sends what is left to send.  True: look at the epoll set.
+ */
+bool reactor_ublk_sleep(struct reactor *reactor, int ms);
 /** There is something to receive or to send. */
 bool reactor_ublk_waiting(const struct reactor *reactor);
 /** A request of a queue is carried out. */

@@ -5,8 +5,8 @@ import os
 
 import guest
 
-TOOLS = ["mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "fio", "blkdiscard", "blockdev", "fstrim", "setpriv"]
-MODULES = ["ublk_drv", "ext4", "xfs", "crc32c_generic"]
+TOOLS = ["mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "fio", "blkdiscard", "blockdev", "fstrim", "nbd-client", "setpriv"]
+MODULES = ["ublk_drv", "nbd", "ext4", "xfs", "crc32c_generic"]
 
 
 class Ublk(guest.Case):

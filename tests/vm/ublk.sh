@@ -3,6 +3,7 @@
 . /hv/blocks
 
 modprobe -a crc32c_generic ublk_drv ext4 xfs
+[ -e data ] || head -c 4194304 /dev/urandom >data
 
 # Signal 9: nothing of it is told to the daemon.
 murder() {
@@ -41,7 +42,6 @@ test_attributes() {
 }
 
 test_data() {
-    head -c 4194304 /dev/urandom >data
     truncate -s 4M zeroes
     for copy in kernel user; do
         serve data --emulate disk=mem:64M --export "ublk:0,copy=$copy,max-io=512K"
@@ -76,6 +76,31 @@ test_load() {
 
 new_image() {
     serve fs --emulate disk=fs.img,size=512M,channels=2 --reactors 2 --export ublk:0
+}
+
+# Sockets and queues share the reactors, asleep as well: what one writes the other reads.
+test_beside_nbd() {
+    modprobe nbd
+    serve both --emulate disk=both.img,size=128M,channels=2 --reactors 2 --export ublk:0 --export nbd:unix:nbd.sock
+    nbd-client -unix "$PWD/nbd.sock" /dev/nbd0 -connections 2
+    start fio fio --name=nbd --filename=/dev/nbd0 --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 \
+        --verify_state_save=0 --rw=randwrite --bs=8k --offset=64M --size=8M --iodepth=8 --output=fio.out
+    load /dev/ublkb0 --rw=randwrite --bs=8k --size=8M --iodepth=8
+    within 30 dead "$fio_pid" || fail "fio on NBD hangs"
+    wait "$fio_pid" || fail "fio on NBD: $(cat fio.out)"
+    dd if=data of=/dev/ublkb0 bs=64k count=16 seek=1024 oflag=direct
+    dd if=/dev/nbd0 of=back bs=64k count=16 skip=1024 iflag=direct
+    cmp -n 1048576 data back
+    # One request at a time, with pauses: each wakes a reactor that sleeps in the other way.
+    for i in 1 2 3 4 5; do
+        dd if=/dev/ublkb0 of=/dev/null bs=4k count=1 iflag=direct
+        usleep 50000
+        dd if=/dev/nbd0 of=/dev/null bs=4k count=1 iflag=direct
+        usleep 50000
+    done
+    nbd-client -d /dev/nbd0
+    leave both
+    rm both.img
 }
 
 test_ext4() {
