@@ -102,10 +102,12 @@ int hvnet_mtu_apply(struct hvnet_port *port, uint16_t mtu)
         HVNET_LOG(ERR, "%s: free the received frames before changing the MTU\n", name);
         return -EBUSY;
     }
+    hvnet_stats_save(port);
     (void)pthread_mutex_lock(&port->device->lock);
     err = hv_netvsc_set_mtu(port->device->netvsc, mtu);
     hvnet_refresh(port);
     (void)pthread_mutex_unlock(&port->device->lock);
+    hvnet_stats_take(port, 1);
     if (err)
         HVNET_LOG(ERR, "%s: the host does not take an MTU of %u: %s\n", name, mtu, strerror(-err));
     return err;

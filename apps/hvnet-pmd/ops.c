@@ -161,16 +161,17 @@ static int dev_start(struct rte_eth_dev *dev)
         err = hvnet_rx_interrupts_publish(port, dev->data->nb_rx_queues);
     if (err)
         return err;
+    hvnet_stats_save(port);
     (void)pthread_mutex_lock(&device->lock);
     err = start_device(port, channels);
     hvnet_refresh(port);
     (void)pthread_mutex_unlock(&device->lock);
+    hvnet_stats_take(port, err ? 1 : channels);
     if (err) {
         HVNET_LOG(ERR, "%s: cannot start: %s\n", dev->data->name, strerror(-err));
         return err;
     }
     port->channels = channels;
-    hvnet_stats_started(port);
     attach_queues(dev);
     (void)hvnet_link_update(dev, 0);
     return 0;
@@ -182,7 +183,6 @@ int hvnet_dev_stop(struct rte_eth_dev *dev)
     int err;
 
     dev->data->dev_started = 0;
-    hvnet_stats_stopping(port);
     for (uint16_t i = 0; i < dev->data->nb_rx_queues; i++) {
         struct hvnet_rxq *rxq = dev->data->rx_queues[i];
 
@@ -246,9 +246,10 @@ static int dev_reset(struct rte_eth_dev *dev)
         if (err)
             return err;
         hvnet_interrupt_stop(port);
+        hvnet_stats_save(port);
         hvnet_device_close(port->device);
         port->device = fresh;
-        memset(port->sums, 0, sizeof(port->sums));
+        hvnet_stats_take(port, 1);
         hvnet_refresh(port);
         err = hvnet_interrupt_start(port);
         if (err)

@@ -114,10 +114,14 @@ struct hvnet_txq {
     uint64_t offloads;
 } __rte_cache_aligned;
 
-/** Sums of a queue's library counters over starts, and what reset subtracts. */
+/**
+ * Sums of a channel's library counters.  They go on counting while the port is stopped; where the library makes the
+ * channel anew (another MTU, more queues), what the old one had is carried over.
+ */
 struct hvnet_sums {
-    struct hv_netvsc_queue_stats carried; /* of finished runs */
-    struct hv_netvsc_queue_stats at_start;
+    struct hv_netvsc_queue *queue;        /* read from; NULL = none */
+    struct hv_netvsc_queue_stats carried; /* of channels that are no more */
+    struct hv_netvsc_queue_stats base;    /* of `queue`: in carried already */
     struct hv_netvsc_queue_stats at_reset;
 };
 
@@ -225,8 +229,9 @@ int hvnet_rss_hash_get(struct rte_eth_dev *dev, struct rte_eth_rss_conf *conf);
 /** Library counters of a channel since the last reset, over all starts. */
 void hvnet_stats_channel(struct hvnet_port *port, uint16_t channel,
                          struct hv_netvsc_queue_stats *ret_stats);
-void hvnet_stats_started(struct hvnet_port *port);
-void hvnet_stats_stopping(struct hvnet_port *port);
+/** Before the library may make channels anew, and after it. */
+void hvnet_stats_save(struct hvnet_port *port);
+void hvnet_stats_take(struct hvnet_port *port, uint16_t channels);
 int hvnet_stats_get(struct rte_eth_dev *dev, struct rte_eth_stats *stats);
 int hvnet_stats_reset(struct rte_eth_dev *dev);
 int hvnet_xstats_get(struct rte_eth_dev *dev, struct rte_eth_xstat *xstats, unsigned int count);

@@ -40,6 +40,7 @@ static int fill_port(struct rte_eth_dev *dev, struct rte_device *device,
     hvnet_refresh(port);
     memcpy(dev->data->mac_addrs[0].addr_bytes, port->info.mac, RTE_ETHER_ADDR_LEN);
     dev->data->mtu = port->info.mtu;
+    hvnet_stats_take(port, 1);
     hv_netvsc_get_rss(port->device->netvsc, &port->hash_types, port->reta, port->rss_key);
     err = hvnet_interrupt_start(port);
     if (err) {

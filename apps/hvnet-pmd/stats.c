@@ -24,13 +24,14 @@ static void add(struct hv_netvsc_queue_stats *to, const struct hv_netvsc_queue_s
 /** Since the port was probed. */
 static void get_total(struct hvnet_port *port, uint16_t channel, struct hv_netvsc_queue_stats *out)
 {
+    struct hvnet_sums *sums = &port->sums[channel];
     struct hv_netvsc_queue_stats now;
 
-    *out = port->sums[channel].carried;
-    if (channel >= port->channels)
+    *out = sums->carried;
+    if (!sums->queue)
         return;
-    hv_netvsc_get_queue_stats(hv_netvsc_get_queue(port->device->netvsc, channel), &now);
-    add(&now, &port->sums[channel].at_start, true);
+    hv_netvsc_get_queue_stats(sums->queue, &now);
+    add(&now, &sums->base, true);
     add(out, &now, false);
 }
 
@@ -41,17 +42,44 @@ void hvnet_stats_channel(struct hvnet_port *port, uint16_t channel,
     add(ret_stats, &port->sums[channel].at_reset, true);
 }
 
-void hvnet_stats_started(struct hvnet_port *port)
+void hvnet_stats_save(struct hvnet_port *port)
 {
-    for (uint16_t i = 0; i < port->channels; i++)
-        hv_netvsc_get_queue_stats(hv_netvsc_get_queue(port->device->netvsc, i),
-                                  &port->sums[i].at_start);
+    for (uint16_t i = 0; i < HV_NETVSC_QUEUES_MAX; i++) {
+        struct hvnet_sums *sums = &port->sums[i];
+
+        if (!sums->queue)
+            continue;
+        get_total(port, i, &sums->carried);
+        hv_netvsc_get_queue_stats(sums->queue, &sums->base);
+        sums->queue = NULL;
+    }
 }
 
-void hvnet_stats_stopping(struct hvnet_port *port)
+/** A channel that counted less than before is another one. */
+static bool is_new(const struct hv_netvsc_queue_stats *now,
+                   const struct hv_netvsc_queue_stats *before)
 {
-    for (uint16_t i = 0; i < port->channels; i++)
-        get_total(port, i, &port->sums[i].carried);
+    const uint64_t *a = (const uint64_t *)now, *b = (const uint64_t *)before;
+
+    for (size_t i = 0; i < WORDS; i++)
+        if (a[i] < b[i])
+            return true;
+    return false;
+}
+
+void hvnet_stats_take(struct hvnet_port *port, uint16_t channels)
+{
+    for (uint16_t i = 0; i < channels; i++) {
+        struct hvnet_sums *sums = &port->sums[i];
+        struct hv_netvsc_queue_stats now;
+
+        sums->queue = hv_netvsc_get_queue(port->device->netvsc, i);
+        if (!sums->queue)
+            continue;
+        hv_netvsc_get_queue_stats(sums->queue, &now);
+        if (is_new(&now, &sums->base))
+            memset(&sums->base, 0, sizeof(sums->base));
+    }
 }
 
 int hvnet_stats_get(struct rte_eth_dev *dev, struct rte_eth_stats *stats)
