@@ -123,7 +123,8 @@ static int explain_attach(int err, const char *name, uint16_t queues, bool exist
 /* What the kernel may leave undone in frames for us, and how it says so. */
 static int set_up_queue(const struct hv_tap *tap, int fd, char why[HV_NETVSP_WHY_BYTES])
 {
-    unsigned long offloads = tap->has_offloads ? TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 : 0;
+    unsigned long offloads =
+        tap->has_offloads ? TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN : 0;
     int header_bytes = HV_TAP_HEADER_BYTES;
 
     if (ioctl(fd, TUNSETVNETHDRSZ, &header_bytes) || ioctl(fd, TUNSETOFFLOAD, offloads))
