@@ -33,8 +33,8 @@ class Namespace:
         self.holder.stdout.readline()
         self.words = ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net"]
         # The kernel would otherwise speak by itself on every interface.
-        self.run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.default.router_solicitations=0",
-                 "net.ipv4.icmp_echo_ignore_broadcasts=0")
+        for name in ("ipv6/conf/default/accept_dad", "ipv6/conf/default/router_solicitations", "ipv4/icmp_echo_ignore_broadcasts"):
+            self.run("sh", "-c", f"echo 0 >/proc/sys/net/{name}")
         self.run("ip", "link", "set", "lo", "up")
 
     def end(self):

@@ -44,7 +44,7 @@ class Capture:
 class Tap(NetCase):
     def setUp(self):
         super().setUp()
-        for name in ("ip", "nsenter", "unshare", "ping", "sysctl"):
+        for name in ("ip", "nsenter", "unshare", "ping"):
             self.tool(name)
 
     def wire(self, nic="", devargs=(), app=(), mode="io", commands=(), mtu=None, kernel=("", "")):
