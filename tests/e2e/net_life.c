@@ -6,10 +6,13 @@
  *   net_life cycles ADDR COUNT       start, some frames around a loop, stop
  *   net_life removals ADDR COUNT     attach, wait until the host takes the device away, close; a line on stdin each time
  *   net_life held ADDR               close a port while received frames are in hand, then free them
+ *   net_life refused ADDR            frames and settings that cannot be, and a pool that is empty
  *
  * Prints what it counted; exit 1 with a sentence when something is wrong.
  */
 #include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -22,6 +25,7 @@
 #include <rte_bus_vdev.h>
 #include <rte_dev.h>
 #include <rte_eal.h>
+#include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_interrupts.h>
 
@@ -336,6 +340,133 @@ static void held(const char *address)
     (void)printf("held\n");
 }
 
+/* ---- What cannot be ---- */
+
+static struct rte_mbuf *chain(unsigned segments, uint16_t bytes_each)
+{
+    struct rte_mbuf *first = NULL, *m;
+
+    for (unsigned i = 0; i < segments; i++) {
+        m = rte_pktmbuf_alloc(pool);
+        if (!m || !rte_pktmbuf_append(m, bytes_each))
+            fail("no mbufs");
+        memset(rte_pktmbuf_mtod(m, void *), 0xff, bytes_each);
+        if (!first)
+            first = m;
+        else if (rte_pktmbuf_chain(first, m))
+            fail("no chain");
+    }
+    return first;
+}
+
+static struct rte_mbuf *with_flags(uint64_t flags)
+{
+    struct rte_mbuf *m = chain(1, 100);
+
+    m->ol_flags = flags;
+    m->l2_len = 14;
+    m->l3_len = 20;
+    m->l4_len = 20;
+    return m;
+}
+
+/** rte_eth_tx_prepare() says why; rte_eth_tx_burst() drops what it cannot send, counts it, and goes on. */
+static void check_frames(uint16_t port)
+{
+    const struct {
+        const char *name;
+        struct rte_mbuf *m;
+        int error; /* of prepare; 0: fine */
+        bool dropped;
+    } rows[] = {
+        {"fine", chain(1, 1514), 0, false},
+        {"with room for a tag", chain(1, 1518), 0, false},
+        {"longer than the MTU", chain(1, 1600), EINVAL, true},
+        {"shorter than its header", chain(1, 13), EINVAL, true},
+        {"many segments", chain(31, 40), 0, false},
+        {"too many segments", chain(32, 40), EINVAL, true},
+        {"checksum never switched on", with_flags(RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_TCP_CKSUM),
+         ENOTSUP, true},
+        {"SCTP", with_flags(RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_SCTP_CKSUM), ENOTSUP, false},
+        {"segmentation never switched on", with_flags(RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_TCP_SEG),
+         ENOTSUP, true},
+        {"tunnel", with_flags(RTE_MBUF_F_TX_TUNNEL_VXLAN), ENOTSUP, false},
+    };
+    uint64_t sent = 0, errors = 0;
+    struct rte_eth_stats stats;
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct rte_mbuf *m = rows[i].m;
+
+        rte_errno = 0;
+        if (rte_eth_tx_prepare(port, 0, &m, 1) != !rows[i].error || rte_errno != rows[i].error)
+            fail("%s: prepare says %d", rows[i].name, rte_errno);
+        if (rte_eth_tx_burst(port, 0, &m, 1) != 1)
+            fail("%s: in the way", rows[i].name);
+        errors += rows[i].dropped;
+        sent += !rows[i].dropped;
+        if (rte_eth_stats_get(port, &stats) || stats.opackets != sent || stats.oerrors != errors)
+            fail("%s: sent %" PRIu64 ", errors %" PRIu64, rows[i].name, stats.opackets,
+                 stats.oerrors);
+    }
+    receive_frames(port, (unsigned)sent, NULL);
+}
+
+/** Without mbufs frames are counted, and the next ones come when there are mbufs again. */
+static void check_empty_pool(uint16_t port)
+{
+    static struct rte_mbuf *all[4096];
+    unsigned count = 0;
+    struct rte_mbuf *mbufs[FRAMES];
+    struct rte_eth_stats stats;
+
+    for (unsigned round = 0; round < 100; round++) { /* more frames than a stock of mbufs */
+        send_frames(port, FRAMES, 64);
+        while (!rte_mempool_get(pool, (void **)&all[count]))
+            count++;
+        for (uint64_t seen = 0; seen < FRAMES;) {
+            uint16_t got = rte_eth_rx_burst(port, 0, mbufs, FRAMES);
+
+            for (uint16_t i = 0; i < got; i++) /* kept, so that the pool stays empty */
+                all[count++] = mbufs[i];
+            seen += got;
+            if (rte_eth_stats_get(port, &stats))
+                fail("no statistics");
+            if (stats.rx_nombuf)
+                break;
+        }
+        if (stats.rx_nombuf)
+            break;
+        while (count)
+            rte_mempool_put(pool, all[--count]);
+    }
+    if (!stats.rx_nombuf)
+        fail("nothing was missed");
+    while (count)
+        rte_pktmbuf_free(all[--count]);
+    send_frames(port, FRAMES, 64);
+    receive_frames(port, FRAMES, NULL);
+}
+
+static void refused(const char *address)
+{
+    uint16_t port = attach("net_hvnet0", address), mtu;
+    struct rte_eth_dev_info info;
+
+    configure(port, false);
+    if (rte_eth_dev_info_get(port, &info) ||
+        rte_eth_dev_set_mtu(port, (uint16_t)(info.max_mtu + 1)) != -EINVAL ||
+        rte_eth_dev_set_mtu(port, 67) != -EINVAL)
+        fail("an MTU that is not there");
+    start(port);
+    if (rte_eth_dev_set_mtu(port, 1400) != -EBUSY || rte_eth_dev_get_mtu(port, &mtu) || mtu != 1500)
+        fail("another MTU while running");
+    check_frames(port);
+    check_empty_pool(port);
+    detach(port);
+    (void)printf("refused\n");
+}
+
 int main(int argc, char **argv)
 {
     char lcores[] = "0@(0-0)";
@@ -364,6 +495,8 @@ int main(int argc, char **argv)
         removals(argv[2], (unsigned)atoi(argv[3]));
     else if (argc == 3 && !strcmp(argv[1], "held"))
         held(argv[2]);
+    else if (argc == 3 && !strcmp(argv[1], "refused"))
+        refused(argv[2]);
     else
         fail("usage: see the top of net_life.c");
     (void)rte_eal_cleanup();

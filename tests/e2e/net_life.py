@@ -52,6 +52,12 @@ class Life(NetCase):
         self.ended(program)
         self.assertIn("held", program.output("out"))
 
+    def test_refused(self):
+        host = self.nic_host("loop")
+        program = self.life("refused", host.address)
+        self.ended(program)
+        self.assertIn("refused", program.output("out"))
+
 
 if __name__ == "__main__":
     harness.main()
