@@ -101,6 +101,23 @@ def section(name, result, command, picture):
             f"![{name}]({picture})\n\n{table(rows)}\n")
 
 
+def net_counts(result):
+    """What a million packets cost in messages and signals, by the host's own counts."""
+    lines = ["Per million packets, as hv-host counts them (a message carries frames and is answered by one completion; the "
+             "guests poll):\n", "| port / direction / bytes / queues | messages | signals of the guest | signals to it |",
+             "|---|---|---|---|"]
+    for sample in result["samples"]:
+        rounds = [r for r in sample["rounds"] if "signals_to_guest" in r]
+        if not rounds:
+            continue
+        def median(key):
+            return sorted(r.get(key, 0) for r in rounds)[len(rounds) // 2]
+        messages = median("from_guest_messages") + median("to_guest_messages")
+        lines.append(f"| {sample['port']} | {messages:,.0f} | {median('signals_from_guest'):,.0f} | "
+                     f"{median('signals_to_guest'):,.0f} |")
+    return "\n".join(lines) + "\n"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--in", dest="folder", required=True)
@@ -109,6 +126,7 @@ def main():
     parts = [f"{machine()}.\n"]
     for name, file, command in (("Ring", "ring.json", "bench/run --ring-only"),
                                 ("Block", "block.json", "bench/run --block-only"),
+                                ("Net", "net.json", "bench/run --net-only"),
                                 ("Guest", "guest.json", "bench/run --guest-only")):
         result = load(args.folder, file)
         if not result:
@@ -116,6 +134,8 @@ def main():
         picture = f"performance-{name.lower()}.svg"
         plot(result["goals"], os.path.join(args.docs, picture), f"{name}: ours against the peers")
         parts.append(section(name, result, command, picture))
+        if name == "Net":
+            parts.append(net_counts(result))
         start = result.get("start")
         if start:
             parts.append(f"Start to the `ready` line: {start['ready_ms']:.0f} ms "

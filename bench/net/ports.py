@@ -101,8 +101,8 @@ def plan(args, work, name):
     """`name`: kind/direction/frame[/queues], e.g. hvnet/tx/64/1, hvnet-single/tx/64, memif/io/64."""
     kind, direction, frame, *rest = name.split("/")
     frame, queues = int(frame), int(rest[0]) if rest else 1
-    if kind in ("hvnet", "hvnet-single", "netvsc"):
-        options = ",aggregate=1" if kind == "hvnet-single" else ""
+    if kind == "netvsc" or kind.startswith("hvnet"):
+        options = (",aggregate=1" if kind.endswith("-single") else "") + (",tx_copybreak=2000" if "-copy" in kind else "")
         return vmbus(args, work, kind == "netvsc", direction, frame, queues, options)
     if kind == "memif":
         return memif(work, direction, frame)
