@@ -16,6 +16,7 @@
 #include <stdio.h>
 
 #define COMPLETION_ROOM (HV_RING_DESCRIPTOR_BYTES + HV_NVSP_MESSAGE_BYTES + HV_RING_TRAILER_BYTES)
+#define LOOK_AHEAD      16u
 #define CONTROL_ROOM    512u /* besides: answers, indications, messages of our own */
 #define LINK_BUDGET     64u
 
@@ -37,8 +38,8 @@ void hv_netvsp_broken(struct hv_netvsp_queue *q, const char *format, ...)
 
 static uint32_t promised(const struct hv_netvsp_queue *q)
 {
-    return (q->done_count + q->delayed_count) * COMPLETION_ROOM + hv_netvsp_rx_promised(q) +
-           (q->index ? 0 : CONTROL_ROOM);
+    return (q->done_count + q->ahead + q->delayed_count) * COMPLETION_ROOM +
+           hv_netvsp_rx_promised(q) + (q->index ? 0 : CONTROL_ROOM);
 }
 
 bool hv_netvsp_has_room(struct hv_netvsp_queue *q, uint32_t bytes)
@@ -125,40 +126,61 @@ static void take_packet(struct hv_netvsp_queue *q, const struct hv_packet *packe
 /** Room for the completion of one more, and not in the middle of becoming a queue. */
 static bool may_take(struct hv_netvsp_queue *q)
 {
-    if (!q->polled_count || q->done_count == HV_NETVSP_PACKETS ||
-        (q->delayed && q->delayed_count == HV_NETVSP_DELAYED))
+    if (!q->polled_count || q->done_count + q->ahead >= HV_NETVSP_PACKETS ||
+        (q->delayed && q->delayed_count + q->done_count + q->ahead >= HV_NETVSP_DELAYED))
         return false;
     return hv_netvsp_has_room(q, COMPLETION_ROOM);
 }
 
-static int take_batch(struct hv_netvsp_queue *q)
+/**
+ * Look at some packets, and fetch what they point to: it lies in the cache of the guest's CPU, and a load each would wait
+ * for it one after the other.  Returns how many; *ret_held: more may wait, but not be taken.
+ */
+static uint32_t look_ahead(struct hv_netvsp_queue *q, struct hv_packet *packets, uint32_t max,
+                           bool *ret_held)
 {
-    struct hv_packet packet;
-    bool held = false;
-    int n = 0, err;
+    int err;
 
-    while (n < (int)HV_NETVSP_PACKETS && !q->dead) {
+    while (q->ahead < max) {
         if (!may_take(q)) {
-            held = true;
+            *ret_held = true;
             break;
         }
-        err = hv_host_channel_peek(q->channel, &packet);
+        err = hv_host_channel_peek(q->channel, &packets[q->ahead]);
         if (err) {
             q->dead |= err != -EAGAIN;
             break;
         }
-        /* the guest may have sent this after the answer to what changed since the start of this poll */
-        if (!n++ && atomic_load_explicit(&q->port->kicked, memory_order_acquire))
-            hv_netvsp_attend(q);
+        hv_netvsp_prefetch(q, &packets[q->ahead++]);
         q->unreleased = true;
-        take_packet(q, &packet);
+    }
+    return q->ahead;
+}
+
+static int take_batch(struct hv_netvsp_queue *q)
+{
+    struct hv_packet packets[LOOK_AHEAD];
+    bool held = false;
+    uint32_t n = 0, count;
+
+    while (n < HV_NETVSP_PACKETS && !held && !q->dead) {
+        count = look_ahead(q, packets, hv_min_u32(LOOK_AHEAD, HV_NETVSP_PACKETS - n), &held);
+        if (!count)
+            break;
+        /* the guest may have sent these after the answer to what changed since the start of this poll */
+        if (atomic_load_explicit(&q->port->kicked, memory_order_acquire))
+            hv_netvsp_attend(q);
+        for (uint32_t i = 0; i < count; i++, q->ahead--)
+            if (!q->dead)
+                take_packet(q, &packets[i]);
+        n += count;
     }
     hv_netvsp_finish_taken(q);
     if (held != q->held) {
         q->held = held;
         hv_host_channel_hold(q->channel, held);
     }
-    return n;
+    return (int)n;
 }
 
 /* ---- Poll ---- */

@@ -123,6 +123,8 @@ uint32_t hv_netvsp_set_rss(struct hv_netvsp_queue *q, const uint8_t *in, uint32_
 void hv_netvsp_default_offloads(struct hv_netvsp_queue *q);
 
 /* netvsp_tx.c: frames from the guest */
+/** A packet that is going to be taken soon. */
+void hv_netvsp_prefetch(const struct hv_netvsp_queue *q, const struct hv_packet *packet);
 void hv_netvsp_take_rndis(struct hv_netvsp_queue *q, const struct hv_packet *packet,
                           const struct hv_nvsp_rndis *rndis);
 /** Hand what was taken to the link, then promise nothing more: completions. */

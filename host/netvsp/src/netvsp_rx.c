@@ -21,6 +21,8 @@
 
 #include "offload.h"
 
+#define FETCH_AHEAD  8u /* sections */
+#define LINE_BYTES   64u
 #define LINK_BUDGET  64u
 #define HEADER_BYTES ((uint32_t)sizeof(struct hv_rndis_packet))
 #define PACKET_ROOM                                                                                \
@@ -259,6 +261,21 @@ static bool is_dropped(struct hv_netvsp_queue *q, const struct hv_frame *frame)
     return false;
 }
 
+/** The section that is written some frames from now, where the guest has read it. */
+static void fetch_section(const struct hv_netvsp_queue *q)
+{
+    const struct hv_netvsp_buffer *receive = &q->session->receive;
+    const uint8_t *next;
+
+    if (q->section_tail - q->section_head <= FETCH_AHEAD)
+        return;
+    next =
+        receive->address + (size_t)q->sections[(q->section_head + FETCH_AHEAD) & q->section_mask] *
+                               receive->section_bytes;
+    __builtin_prefetch(next, 1);
+    __builtin_prefetch(next + LINE_BYTES, 1);
+}
+
 bool hv_netvsp_rx_place(struct hv_netvsp_queue *q, const struct hv_frame *frame,
                         struct hv_netvsp_hash hash)
 {
@@ -277,6 +294,7 @@ bool hv_netvsp_rx_place(struct hv_netvsp_queue *q, const struct hv_frame *frame,
                             sizeof(struct hv_transfer_range) + (q->range_count ? 0 : PACKET_ROOM)))
         return false;
     section = q->sections[q->section_head++ & q->section_mask];
+    fetch_section(q);
     q->ranges[q->range_count++] = (struct hv_transfer_range){
         .byte_count = write_section(
             q, s->receive.address + (size_t)section * s->receive.section_bytes, frame, hash),

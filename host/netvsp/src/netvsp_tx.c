@@ -16,6 +16,8 @@
 
 #include "frame.h"
 
+#define LINE_BYTES    64u
+#define FETCH_BYTES   512u /* ahead of the packet that is parsed */
 #define PPI_BYTES_MAX 256u
 #define NEVER_ASKED                                                                                \
     UINT64_C(0x5a5a5a5a5a5a5a5a) /* turns an id into one that the guest did not use */
@@ -190,6 +192,8 @@ static uint32_t take_packets(struct hv_netvsp_queue *q, struct iovec *iov, uint3
         uint32_t length;
 
         make_room(q);
+        __builtin_prefetch((const uint8_t *)iov->iov_base + FETCH_BYTES);
+        __builtin_prefetch((const uint8_t *)iov->iov_base + FETCH_BYTES + LINE_BYTES);
         if (!max-- || !take_packet(q, &whole, &length)) {
             hv_netvsp_count(&q->counters.bad, 1);
             return HV_NVSP_STATUS_INVALID_RNDIS;
@@ -204,6 +208,24 @@ static uint32_t take_packets(struct hv_netvsp_queue *q, struct iovec *iov, uint3
 }
 
 /* ---- Messages ---- */
+
+/** Only a hint: what it reads is read again, and checked, when the packet is taken. */
+void hv_netvsp_prefetch(const struct hv_netvsp_queue *q, const struct hv_packet *packet)
+{
+    const struct hv_netvsp_buffer *send = &q->session->send;
+    const uint32_t *words = packet->payload;
+    const uint8_t *section;
+    uint32_t index;
+
+    if (packet->type != HV_PACKET_INBAND || packet->payload_bytes < 12 || q->detached)
+        return;
+    index = __atomic_load_n(&words[2], __ATOMIC_RELAXED);
+    if (!send->address || index >= send->section_count)
+        return;
+    section = send->address + (size_t)index * send->section_bytes;
+    __builtin_prefetch(section);
+    __builtin_prefetch(section + LINE_BYTES);
+}
 
 /** Where the message lies.  Returns the number of pieces, 0 = nowhere. */
 static uint32_t find_message(struct hv_netvsp_queue *q, const struct hv_packet *packet,

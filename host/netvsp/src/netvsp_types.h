@@ -172,6 +172,7 @@ struct hv_netvsp_queue {
 
     /* from the guest */
     uint32_t frame_count, piece_count, done_count;
+    uint32_t ahead; /* packets looked at, not taken yet */
     struct hv_frame frames[HV_NETVSP_FRAMES];
     struct iovec pieces[HV_NETVSP_PIECES];
     struct hv_netvsp_done done[HV_NETVSP_PACKETS];
