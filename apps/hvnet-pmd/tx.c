@@ -132,11 +132,12 @@ static inline void settle(struct hvnet_txq *txq, const struct hv_netvsc_tx *fram
                           struct rte_mbuf **mbufs, uint16_t sent)
 {
     struct rte_mbuf *done[HVNET_BURST];
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, flags = 0;
     uint16_t count = 0;
 
     for (uint16_t i = 0; i < sent; i++) {
         bytes += frames[i].bytes;
+        flags |= mbufs[i]->ol_flags;
         if (likely(frames[i].copied))
             done[count++] = mbufs[i];
     }
@@ -144,7 +145,8 @@ static inline void settle(struct hvnet_txq *txq, const struct hv_netvsc_tx *fram
     txq->bytes += bytes;
     if (!count)
         return;
-    if (txq->fast_free)
+    /* one pool and one reference are promised, not that an mbuf has its own buffer: ours of large frames have not */
+    if (txq->fast_free && likely(!(flags & (RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT))))
         rte_mempool_put_bulk(done[0]->pool, (void **)done, count);
     else
         rte_pktmbuf_free_bulk(done, count);
