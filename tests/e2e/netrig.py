@@ -179,3 +179,25 @@ def udp4(size, flow=0, to=b"\x02\x00\x00\x00\x00\x01", sender=b"\x02\x00\x00\x00
     ip = struct.pack(">BBHHHBBH", 0x45, 0, length, 0, 0, 64, 17, 0) + source + dest
     ip = ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:]
     return to + sender + tag + b"\x08\x00" + ip + udp
+
+
+def pseudo4(ip, length):
+    return ip[12:20] + struct.pack(">HH", ip[9], length)
+
+
+def tcp4(payload, sequence=1000, to=b"\x02\x00\x00\x00\x00\x01", sender=b"\x02\x00\x00\x00\x00\x02"):
+    """An Ethernet frame with IPv4 and TCP, sums right."""
+    ip = struct.pack(">BBHHHBBH", 0x45, 0, 40 + len(payload), 0, 0, 64, 6, 0) + bytes((198, 18, 0, 1, 198, 19, 0, 1))
+    ip = ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:]
+    tcp = struct.pack(">HHIIBBHHH", 1024, 9, sequence, 0, 0x50, 0x18, 1000, 0, 0)
+    total = checksum(pseudo4(ip, len(tcp) + len(payload)) + tcp + payload)
+    return to + sender + b"\x08\x00" + ip + tcp[:16] + struct.pack(">H", total) + tcp[18:] + payload
+
+
+def split_tcp4(frame):
+    """Sequence number and payload of a frame of tcp4(); its sums must be right."""
+    ip = frame[14:34]
+    segment = frame[34:14 + int.from_bytes(ip[2:4], "big")]
+    assert checksum(ip) == 0, "sum of the IP header"
+    assert checksum(pseudo4(ip, len(segment)) + segment) == 0, "sum of the segment"
+    return int.from_bytes(segment[4:8], "big"), segment[20:]
