@@ -26,6 +26,7 @@ enum {
     MAIL_ATTACH,
     MAIL_LUNS,
     MAIL_RESCAN,
+    MAIL_STATS,
     MAIL_DRAIN,
     MAIL_DROP,
     MAIL_STOP,
@@ -67,6 +68,10 @@ static void handle(struct reactor *reactor, const struct mail *mail)
     case MAIL_RESCAN:
         if (reactor->attached && hv_storvsc_rescan(mail->data))
             log_line(HV_LOG_WARNING, "rescan: the queue is full, try again");
+        break;
+    case MAIL_STATS:
+        if (reactor->attached)
+            hv_storvsc_get_stats(reactor->queue, mail->data);
         break;
     case MAIL_DRAIN:
         drain(reactor);
@@ -129,6 +134,11 @@ void reactor_set_luns(struct reactor *reactor, const struct lun_table *luns)
 void reactor_rescan(struct reactor *reactor, struct hv_storvsc *storvsc)
 {
     call(reactor, MAIL_RESCAN, storvsc, NULL);
+}
+
+void reactor_queue_stats(struct reactor *reactor, struct hv_storvsc_stats *ret_stats)
+{
+    call(reactor, MAIL_STATS, ret_stats, NULL);
 }
 
 void reactor_drop(struct reactor *reactor)

@@ -113,6 +113,8 @@ void reactor_attach(struct reactor *reactor, struct hv_storvsc_queue *queue,
 void reactor_set_luns(struct reactor *reactor, const struct lun_table *luns);
 /** hv_storvsc_rescan() in the owner of queue 0. */
 void reactor_rescan(struct reactor *reactor, struct hv_storvsc *storvsc);
+/** hv_storvsc_get_stats() in the owner of its queue; left alone while it has none. */
+void reactor_queue_stats(struct reactor *reactor, struct hv_storvsc_stats *ret_stats);
 /** End all its connections: it will get no queue any more. */
 void reactor_drop(struct reactor *reactor);
 /** Answer what came, close connections as they finish; REACTOR_DRAINED follows. */

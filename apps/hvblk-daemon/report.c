@@ -58,9 +58,9 @@ static struct json_object *channels(const struct daemon *daemon)
 
     for (unsigned i = 0; daemon->device.up && i < daemon->device.active; i++) {
         struct json_object *one = json_object_new_object();
-        struct hv_storvsc_stats s;
+        struct hv_storvsc_stats s = {0};
 
-        hv_storvsc_get_stats(hv_storvsc_queue(daemon->device.storvsc, (uint16_t)i), &s);
+        reactor_queue_stats(&daemon->reactors[i], &s);
         add_u64(one, "submitted", s.submitted);
         add_u64(one, "completed", s.completed);
         add_u64(one, "failed", s.failed);
