@@ -10,7 +10,7 @@
 #include "port.h"
 
 #include <errno.h>
-#include <string.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -23,25 +23,35 @@ static void tell(struct rte_eth_dev *dev, enum rte_eth_event_type event)
         (void)rte_eth_dev_callback_process(dev, event, NULL);
 }
 
+/** Set when the application closed the port out of one of its callbacks: nothing of it may be touched any more. */
+static __thread bool closed_inside;
+
+/** What happened is told; true when the port still exists. */
+static bool tell_all(struct rte_eth_dev *dev, bool link, bool dead)
+{
+    if ((link || dead) && !hvnet_link_update(dev, 0) && dev->data->dev_conf.intr_conf.lsc)
+        tell(dev, RTE_ETH_EVENT_INTR_LSC);
+    if (dead && !closed_inside) {
+        HVNET_LOG(NOTICE, "%s: the device is gone\n", dev->data->name);
+        tell(dev, RTE_ETH_EVENT_INTR_RMV);
+    }
+    return !closed_inside;
+}
+
 static void on_interrupt(void *arg)
 {
     struct hvnet_port *port = arg;
-    struct rte_eth_dev *dev = port->eth;
     bool link, dead;
 
+    closed_inside = false;
     atomic_store(&port->intr_thread, (uintptr_t)pthread_self());
     hvnet_device_poll(port->device, &link, &dead);
     if (dead && port->intr_registered) { /* the descriptor may stay readable for ever */
         (void)rte_intr_callback_unregister_pending(port->intr_handle, on_interrupt, port, NULL);
         port->intr_registered = false;
     }
-    if ((link || dead) && !hvnet_link_update(dev, 0) && dev->data->dev_conf.intr_conf.lsc)
-        tell(dev, RTE_ETH_EVENT_INTR_LSC);
-    atomic_store(&port->intr_thread, 0);
-    if (dead) { /* the last thing, for the application may close the port in there */
-        HVNET_LOG(NOTICE, "%s: the device is gone\n", dev->data->name);
-        tell(dev, RTE_ETH_EVENT_INTR_RMV);
-    }
+    if (tell_all(port->eth, link, dead))
+        atomic_store(&port->intr_thread, 0);
 }
 
 int hvnet_interrupt_start(struct hvnet_port *port)
@@ -59,20 +69,25 @@ int hvnet_interrupt_start(struct hvnet_port *port)
     if (err)
         return err;
     port->intr_registered = true;
+    atomic_store(&port->intr_thread,
+                 0); /* a reset inside a callback: that handler is done with us */
     port->eth->intr_handle = port->intr_handle;
     return 0;
 }
 
 void hvnet_interrupt_stop(struct hvnet_port *port)
 {
-    if (port->intr_registered) {
-        /* Inside our own callback of a link change the registration cannot go at once. */
-        if (atomic_load(&port->intr_thread) == (uintptr_t)pthread_self())
-            (void)rte_intr_callback_unregister_pending(port->intr_handle, on_interrupt, port, NULL);
-        else
-            (void)rte_intr_callback_unregister_sync(port->intr_handle, on_interrupt, port);
-        port->intr_registered = false;
-    }
+    bool inside = atomic_load(&port->intr_thread) == (uintptr_t)pthread_self();
+
+    closed_inside = inside;
+    /* Another thread: the handler runs to its end first.  Inside it, the registration goes when it returns. */
+    while (!inside && atomic_load(&port->intr_thread))
+        (void)sched_yield();
+    if (port->intr_registered && inside)
+        (void)rte_intr_callback_unregister_pending(port->intr_handle, on_interrupt, port, NULL);
+    else if (port->intr_registered)
+        (void)rte_intr_callback_unregister_sync(port->intr_handle, on_interrupt, port);
+    port->intr_registered = false;
     hvnet_rx_interrupts_publish(port, 0);
     rte_intr_instance_free(port->intr_handle);
     port->intr_handle = NULL;

@@ -116,7 +116,8 @@ static void test_devargs_address_length(void)
     text[10 + HVNET_ADDRESS_BYTES - 6] = '\0'; /* with "unix:" one less than the room */
     CU_ASSERT_EQUAL(hvnet_devargs_parse(text, NULL, &args, why), 0);
     CU_ASSERT_EQUAL(strlen(args.address), HVNET_ADDRESS_BYTES - 1);
-    strcat(text, "y");
+    text[10 + HVNET_ADDRESS_BYTES - 6] = 'y';
+    text[10 + HVNET_ADDRESS_BYTES - 5] = '\0';
     CU_ASSERT_EQUAL(hvnet_devargs_parse(text, NULL, &args, why), -EINVAL);
     CU_ASSERT_PTR_NOT_NULL(strstr(why, "longer"));
 }
