@@ -62,7 +62,6 @@ static inline bool hv_netvsp_can_offload(const struct hv_netvsp *nic, uint32_t w
 
 /* netvsp.c */
 void hv_netvsp_kick(struct hv_netvsp_port *port);
-/** Under lock. */
 void hv_netvsp_kick_all(struct hv_netvsp *nic);
 void hv_netvsp_add_stats(struct hv_netvsp_stats *sum, const struct hv_netvsp_queue *q);
 
@@ -74,8 +73,6 @@ void hv_netvsp_close(void *ctx);
 void hv_netvsp_attend(struct hv_netvsp_queue *q);
 /** The guest revoked a buffer: nobody touches either from now on. */
 void hv_netvsp_revoke(struct hv_netvsp_queue *q);
-/** Under lock: the rules changed. */
-void hv_netvsp_publish_rules(struct hv_netvsp *nic);
 
 /* netvsp_channel.c: poll */
 int hv_netvsp_poll(void *ctx);

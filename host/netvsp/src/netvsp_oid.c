@@ -271,7 +271,7 @@ static uint32_t set_filter(struct hv_netvsp_queue *q, const uint8_t *in, uint32_
     q->nic->rules.filter = filter;
     pthread_mutex_unlock(&q->nic->lock);
     q->rules.filter = filter; /* in force on this queue when the answer goes out */
-    hv_netvsp_publish_rules(q->nic);
+    hv_netvsp_kick_all(q->nic);
     return HV_RNDIS_STATUS_SUCCESS;
 }
 
@@ -290,7 +290,7 @@ static uint32_t set_multicast(struct hv_netvsp_queue *q, const uint8_t *in, uint
     memcpy(rules->multicast, in, in_bytes);
     rules->multicast_count = (uint16_t)(in_bytes / 6);
     pthread_mutex_unlock(&q->nic->lock);
-    hv_netvsp_publish_rules(q->nic);
+    hv_netvsp_kick_all(q->nic);
     return HV_RNDIS_STATUS_SUCCESS;
 }
 
@@ -348,7 +348,7 @@ static uint32_t set_config_parameter(struct hv_netvsp_queue *q, const uint8_t *i
     pthread_mutex_lock(&q->nic->lock);
     memcpy(q->nic->rules.mac, mac, 6);
     pthread_mutex_unlock(&q->nic->lock);
-    hv_netvsp_publish_rules(q->nic);
+    hv_netvsp_kick_all(q->nic);
     return HV_RNDIS_STATUS_SUCCESS;
 }
 

@@ -130,7 +130,7 @@ static void on_halt(struct hv_netvsp_queue *q)
     pthread_mutex_lock(&q->nic->lock);
     q->nic->rules.filter = 0;
     pthread_mutex_unlock(&q->nic->lock);
-    hv_netvsp_publish_rules(q->nic);
+    hv_netvsp_kick_all(q->nic);
 }
 
 /** What the offset and length of a query or set name.  False: not inside the message. */
@@ -219,7 +219,7 @@ static void on_reset(struct hv_netvsp_queue *q)
     q->nic->rules.filter = 0;
     q->nic->rules.multicast_count = 0;
     pthread_mutex_unlock(&q->nic->lock);
-    hv_netvsp_publish_rules(q->nic);
+    hv_netvsp_kick_all(q->nic);
     queue_message(q, &reply, sizeof(reply));
 }
 

@@ -255,11 +255,6 @@ static void unmap_revoked(struct hv_netvsp_queue *q)
     s->receive.address = s->send.address = NULL;
 }
 
-void hv_netvsp_publish_rules(struct hv_netvsp *nic)
-{
-    hv_netvsp_kick_all(nic);
-}
-
 void hv_netvsp_attend(struct hv_netvsp_queue *q)
 {
     struct hv_netvsp *nic = q->nic;

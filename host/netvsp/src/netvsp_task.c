@@ -113,7 +113,7 @@ void hv_netvsp_default_offloads(struct hv_netvsp_queue *q)
     pthread_mutex_lock(&q->nic->lock);
     q->nic->rules.checksums = hv_netvsp_can_offload(q->nic, HV_NETVSP_OFF_RX_CSUM);
     pthread_mutex_unlock(&q->nic->lock);
-    hv_netvsp_publish_rules(q->nic);
+    hv_netvsp_kick_all(q->nic);
 }
 
 static bool take_setting(uint8_t wanted, uint8_t most, uint8_t *setting)
@@ -150,7 +150,7 @@ uint32_t hv_netvsp_set_offloads(struct hv_netvsp_queue *q, const uint8_t *in, ui
          does(now.udp4_csum, HV_NDIS_CSUM_SET_RX) || does(now.tcp6_csum, HV_NDIS_CSUM_SET_RX) ||
          does(now.udp6_csum, HV_NDIS_CSUM_SET_RX));
     pthread_mutex_unlock(&q->nic->lock);
-    hv_netvsp_publish_rules(q->nic);
+    hv_netvsp_kick_all(q->nic);
     return HV_RNDIS_STATUS_SUCCESS;
 }
 
@@ -244,6 +244,6 @@ uint32_t hv_netvsp_set_rss(struct hv_netvsp_queue *q, const uint8_t *in, uint32_
         q->steering_serial = ++nic->steering_serial;
     }
     pthread_mutex_unlock(&nic->lock);
-    hv_netvsp_publish_rules(nic);
+    hv_netvsp_kick_all(nic);
     return status;
 }
