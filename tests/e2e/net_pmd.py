@@ -4,6 +4,7 @@
 import json
 import os
 import signal
+import socket
 
 import harness
 from netrig import NetCase, read_pcap, udp4, write_pcap
@@ -103,6 +104,27 @@ class Program(NetCase):
         program.wait_for(r"port 0 queue 0 .* tx +[0-9.]+ [kM]pkt/s")
         program.signal(signal.SIGINT)
         self.assertEqual(program.wait(), 0, program.output())
+
+    def test_telemetry(self):
+        host = self.nic_host("sink")
+        program = self.runner("--port", f"{host.address},max_nvsp=5", "--mode", "txonly")
+        program.wait_for('"status"')
+        folder = "/var/run" if os.geteuid() == 0 else os.environ.get("XDG_RUNTIME_DIR", "/tmp")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+            client.settimeout(harness.TIMEOUT)
+            client.connect(f"{folder}/dpdk/hvnet-{program.pid}/dpdk_telemetry.v2")
+            client.recv(16384)  # a greeting
+
+            def ask(what):
+                client.send(what.encode())
+                return json.loads(client.recv(16384))[what.split(",")[0]]
+
+            self.assertEqual(ask("/hvnet/list"), [0])
+            info = ask("/hvnet/info,0")
+            self.assertIsNone(ask("/hvnet/info,1"))
+        self.assertEqual((info["nvsp"], info["alive"], info["channels"], info["mtu"]), ("5", 1, 1, 1500))
+        self.assertGreater(info["queue_0"]["tx_packets"], 0)
+        self.assertEqual(program.stop(), 0, program.output())
 
     def test_taken_away(self):
         host = self.nic_host("loop")
