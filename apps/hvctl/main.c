@@ -8,6 +8,7 @@
 
 #include "bind.h"
 #include "common/option.h"
+#include "info.h"
 #include "list.h"
 #include "options.h"
 
@@ -92,12 +93,26 @@ static int run_move(const struct sys *sys, const struct options *o)
     return code;
 }
 
+static int run_info(const struct sys *sys, const struct options *o)
+{
+    struct info info;
+
+    info_read(sys, &info);
+    if (!o->json)
+        info_print(stdout, &info);
+    else if (info_print_json(stdout, &info))
+        return failed("cannot write");
+    return info_is_hyperv(&info) ? 0 : HV_EXIT_FAILED;
+}
+
 static int run(const struct sys *sys, const struct options *o)
 {
     switch (o->command) {
     case COMMAND_BIND:
     case COMMAND_UNBIND:
         return run_move(sys, o);
+    case COMMAND_INFO:
+        return run_info(sys, o);
     default:
         return run_list(sys, o);
     }
