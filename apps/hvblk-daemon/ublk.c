@@ -171,10 +171,15 @@ static void make(struct ublk_set *set, const struct ublk_option *option, uint16_
     }
 }
 
-static bool wants(const struct ublk_option *option, const struct lun *lun)
+static bool wants(const struct ublk_set *set, const struct ublk_option *option,
+                  const struct lun *lun)
 {
     if (option->lun[0])
         return !strcmp(option->lun, lun->name);
+    /* Two devices of one disk would not see what the other has in its cache: only when both are named. */
+    for (unsigned i = 0; i < set->opts.export_count; i++)
+        if (!strcmp(set->opts.exports[i].lun, lun->name))
+            return false;
     /* Numbers count from ID by LUN: that needs one target. */
     return !option->given_id || (!lun->address.path && !lun->address.target);
 }
@@ -204,7 +209,7 @@ void ublk_luns(struct ublk_set *set, const struct lun_table *luns, unsigned acti
                 device->failed = false; /* a disk that comes back may try again */
             else if (device)
                 ublk_device_lun(device, lun->present ? lun : NULL);
-            else if (lun->present && wants(option, lun) && !set->stopping)
+            else if (lun->present && wants(set, option, lun) && !set->stopping)
                 make(set, option, slot);
         }
 }

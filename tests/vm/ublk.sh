@@ -39,6 +39,11 @@ test_attributes() {
     said told '"device":"[^"]*ublkb3".*"state":"live"' || fail "status: $(cat told)"
     leave many
     [ ! -e /dev/ublkb3 ] && [ ! -e /dev/ublkc6 ] || fail "a device is left"
+    # A disk with a name gets its own options and no second device.
+    serve named --emulate disk=mem:16M,luns=3 --export ublk:3 --export ublk:9,lun=lun1,max-io=64K
+    expect "ublkb3 ublkb5 ublkb9" "$(ls /sys/block | grep ublk | tr '\n' ' ' | sed 's/ $//')" "devices"
+    expect 64 "$(sys ublkb9/queue/max_hw_sectors_kb)" "largest request"
+    leave named
 }
 
 test_data() {
