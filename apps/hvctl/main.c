@@ -10,6 +10,7 @@
 #include "common/option.h"
 #include "info.h"
 #include "list.h"
+#include "live.h"
 #include "options.h"
 
 static int failed(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -105,6 +106,23 @@ static int run_info(const struct sys *sys, const struct options *o)
     return info_is_hyperv(&info) ? 0 : HV_EXIT_FAILED;
 }
 
+static int run_live(const struct sys *sys, const struct options *o)
+{
+    struct devices devices;
+    int code = load(sys, o, &devices);
+
+    if (code)
+        return code;
+    if (o->command == COMMAND_WATCH)
+        code = live_watch(sys, o, &devices);
+    else if (o->command == COMMAND_RING_DUMP)
+        code = live_dump(sys, o, &devices);
+    else
+        code = live_trace(sys, o, &devices);
+    devices_fini(&devices);
+    return code;
+}
+
 static int run(const struct sys *sys, const struct options *o)
 {
     switch (o->command) {
@@ -113,8 +131,10 @@ static int run(const struct sys *sys, const struct options *o)
         return run_move(sys, o);
     case COMMAND_INFO:
         return run_info(sys, o);
-    default:
+    case COMMAND_LIST:
         return run_list(sys, o);
+    default:
+        return run_live(sys, o);
     }
 }
 

@@ -26,6 +26,7 @@ MAY = {
     "apps/common": ("host/vmbus", "host/storvsp", "host/netvsp"),
     "apps/hv-host": ("host/vmbus", "host/storvsp", "host/netvsp"),
     "apps/hvnet-pmd": ("lib/vmbus", "lib/netvsc", "host/vmbus", "host/netvsp"),
+    "apps/hvctl": ("lib/vmbus", "lib/wire"),  # layouts, to say what is in a ring; not lib/ring, which would change it
     "apps/hvblk-daemon": ("lib/vmbus", "lib/storvsc", "host/vmbus", "host/storvsp"),
     "examples/balloon": ("lib/vmbus", "lib/wire"),  # installed headers, as outside of this tree
 }
@@ -38,6 +39,7 @@ FOREIGN = {
     "host/storvsp": ("libaio.h",),
     "host/netvsp": ("pcap/",),
     "apps/hv-host": ("json-c/", "systemd/"),
+    "apps/hvctl": ("json-c/",),
     "apps/hvnet-pmd": ("rte_", "ethdev_driver.h", "bus_vdev_driver.h", "bus_vmbus_driver.h", "json-c/"),
     "apps/hvblk-daemon": ("json-c/", "liburing.h", "systemd/"),
 }
@@ -134,6 +136,8 @@ PLANTED = [  # path, line, must be found
     ("host/storvsp/src/b.c", "#include <hv/host.h>", False),
     ("apps/hv-host/a.c", "#include <hv/ring.h>", True),
     ("apps/hv-host/b.c", "#include <hv/vmbus.h>", True),
+    ("apps/hvctl/a.c", "#include <hv/wire/guid.h>", False),
+    ("apps/hvctl/b.c", "#include <hv/ring.h>", True),
     ("apps/hvblk-daemon/a.c", "#include <hv/wire/guid.h>", True),
     ("apps/hvblk-daemon/b.c", "#include <hv/nothing.h>", True),
     ("apps/hvblk-daemon/c.c", '#include "missing.h"', True),
