@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -484,7 +485,7 @@ static void refused(const char *address)
 
 int main(int argc, char **argv)
 {
-    char lcores[] = "0@(0-0)";
+    char lcores[4096] = "0@(";
     char *eal[] = {argv[0],
                    (char[]){"--lcores"},
                    lcores,
@@ -495,8 +496,16 @@ int main(int argc, char **argv)
                    (char[]){"--no-shconf"},
                    (char[]){"--no-telemetry"},
                    NULL};
+    size_t used = strlen(lcores);
+    cpu_set_t allowed;
 
-    lcores[5] = (char)('0' + RTE_MIN(sysconf(_SC_NPROCESSORS_ONLN), 9) - 1);
+    /* The main thread floats, and so do those that it makes. */
+    if (sched_getaffinity(0, sizeof(allowed), &allowed))
+        fail("no CPUs");
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE && used < sizeof(lcores) - 8; cpu++)
+        if (CPU_ISSET(cpu, &allowed))
+            used += (size_t)snprintf(lcores + used, sizeof(lcores) - used, "%u,", cpu);
+    lcores[used - 1] = ')'; /* in place of the last comma */
     if (rte_eal_init(sizeof(eal) / sizeof(eal[0]) - 1, eal) < 0)
         fail("EAL does not start");
     pool = rte_pktmbuf_pool_create("frames", 4095, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);

@@ -9,6 +9,7 @@ import socket
 import harness
 from netrig import NetCase, read_pcap, udp4, write_pcap
 
+CPU = str(min(os.sched_getaffinity(0)))
 ME, OTHER = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 
@@ -16,7 +17,7 @@ class Program(NetCase):
     def runner(self, *words):
         if not os.path.exists(os.path.join(harness.BIN, "hvnet-pmd")):
             self.skipTest("hvnet-pmd was not built (scripts/setup dpdk)")
-        return self.start("hvnet-pmd", "--cores", "0", "--no-huge", "--json", "--interval", "100", *words)
+        return self.start("hvnet-pmd", "--cores", CPU, "--no-huge", "--json", "--interval", "100", *words)
 
     def lines(self, program, event):
         found = [json.loads(line) for line in program.output("out").splitlines()]
@@ -98,7 +99,7 @@ class Program(NetCase):
         self.assertGreaterEqual(len(self.lines(program, "status")), 2)
 
     def test_text(self):
-        program = self.start("hvnet-pmd", "--cores", "0", "--no-huge", "--interval", "100", "--emulate", "sink", "--mode", "txonly")
+        program = self.start("hvnet-pmd", "--cores", CPU, "--no-huge", "--interval", "100", "--emulate", "sink", "--mode", "txonly")
         program.wait_for(r"^ready: txonly, 1 port, 1 queue each, 1 core$")
         program.wait_for(r"port 0 sink  link up  received 0  sent [1-9]")
         program.wait_for(r"port 0 queue 0 .* tx +[0-9.]+ [kM]pkt/s")
@@ -138,17 +139,17 @@ class Program(NetCase):
         if not os.path.exists(os.path.join(harness.BIN, "hvnet-pmd")):
             self.skipTest("hvnet-pmd was not built (scripts/setup dpdk)")
         port = ("--port", "unix:/nowhere")
-        for words, wants in ((("--cores", "0"), "--port or --emulate is missing"), (port, "--cores is missing"),
-                             (("--cores", "0", *port, "--mode", "fast"), "io, mac-swap, l2fwd, rxonly, txonly"),
-                             (("--cores", "0", *port, "--mode", "l2fwd"), "even number"),
-                             (("--cores", "0", "--port", "unix:/x,queues=99"), "queues=99: allowed are 1 to 64"),
-                             (("--cores", "0", "--port", "tcp:1"), "unix:PATH"), (("--cores", "x", *port), "--cores"),
-                             (("--cores", "0", *port, "--burst", "65"), "--burst"), (("--cores", "0", *port, "--size", "59"), "--size"),
-                             (("--cores", "0", *port, "--interval", "5"), "100 to 60000"), (("--bogus",), "--bogus"),
-                             (("--cores", "0", *port, "more"), "more"), (("--cores",), "--cores")):
+        for words, wants in ((("--cores", CPU), "--port or --emulate is missing"), (port, "--cores is missing"),
+                             (("--cores", CPU, *port, "--mode", "fast"), "io, mac-swap, l2fwd, rxonly, txonly"),
+                             (("--cores", CPU, *port, "--mode", "l2fwd"), "even number"),
+                             (("--cores", CPU, "--port", "unix:/x,queues=99"), "queues=99: allowed are 1 to 64"),
+                             (("--cores", CPU, "--port", "tcp:1"), "unix:PATH"), (("--cores", "x", *port), "--cores"),
+                             (("--cores", CPU, *port, "--burst", "65"), "--burst"), (("--cores", CPU, *port, "--size", "59"), "--size"),
+                             (("--cores", CPU, *port, "--interval", "5"), "100 to 60000"), (("--bogus",), "--bogus"),
+                             (("--cores", CPU, *port, "more"), "more"), (("--cores",), "--cores")):
             with self.subTest(words):
                 self.assertIn(wants, self.refused("hvnet-pmd", *words))
-        said = self.refused("hvnet-pmd", "--cores", "0", "--no-huge", *port, code=1)
+        said = self.refused("hvnet-pmd", "--cores", CPU, "--no-huge", *port, code=1)
         self.assertIn("no host at unix:/nowhere", said)
         self.assertIn("Examples:", self.run_tool(os.path.join(harness.BIN, "hvnet-pmd"), "--help").stdout)
 

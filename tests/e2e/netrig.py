@@ -14,6 +14,7 @@ import harness
 from hosts import Control
 
 HUGE = "/sys/kernel/mm/hugepages/hugepages-2048kB/"
+CPUS = ",".join(map(str, sorted(os.sched_getaffinity(0))))
 HUGE_PAGES = 160  # for one testpmd
 
 
@@ -60,7 +61,7 @@ class Testpmd(harness.Program):
 
     def __init__(self, tool, plugin, vdevs, app, huge):
         memory = ["--in-memory"] if huge else ["--no-huge", "--no-shconf"]
-        words = ["stdbuf", "-oL", tool, "--lcores", "0@(0-%d),1@(0-%d)" % ((os.cpu_count() - 1,) * 2), "--no-pci", *memory,
+        words = ["stdbuf", "-oL", tool, "--lcores", f"0@({CPUS}),1@({CPUS})", "--no-pci", *memory,
                  "-m", "256", "--no-telemetry", "-d", plugin]
         for vdev in vdevs:
             words += ["--vdev", vdev]
