@@ -32,9 +32,9 @@ struct loop *loop_create(uint32_t data_bytes)
 
     must(loop, "memory");
     loop->work_tail = &loop->work;
-    loop->memory = aligned_alloc(HV_PAGE_BYTES, (size_t)LOOP_PAGES * HV_PAGE_BYTES);
-    must(loop->memory, "memory");
-    memset(loop->memory, 0, (size_t)LOOP_PAGES * HV_PAGE_BYTES);
+    loop->memory = mmap(NULL, (size_t)LOOP_PAGES * HV_PAGE_BYTES, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    must(loop->memory != MAP_FAILED, "memory");
     for (uint16_t i = 0; i < LOOP_CHANNELS; i++) {
         struct hv_host_channel *channel = &loop->channels[i];
         int fd = memfd_create("loop", MFD_CLOEXEC);
@@ -49,6 +49,20 @@ struct loop *loop_create(uint32_t data_bytes)
     return loop;
 }
 
+static void unmap(struct loop *loop, uint32_t i)
+{
+    if (loop->gpadls[i].mapped)
+        (void)munmap(loop->gpadls[i].mapped, loop->gpadls[i].mapped_bytes);
+    loop->gpadls[i].mapped = NULL;
+}
+
+static void forget_buffers(struct loop *loop)
+{
+    for (uint32_t i = 0; i < LOOP_GPADLS; i++)
+        unmap(loop, i);
+    memset(loop->gpadls, 0, sizeof(loop->gpadls));
+}
+
 void loop_destroy(struct loop *loop)
 {
     must(!loop->work, "posted work was never run");
@@ -57,7 +71,8 @@ void loop_destroy(struct loop *loop)
         hv_ring_unmap(&loop->channels[i].to_host);
         hv_ring_unmap(&loop->channels[i].to_guest);
     }
-    free(loop->memory);
+    forget_buffers(loop);
+    (void)munmap(loop->memory, (size_t)LOOP_PAGES * HV_PAGE_BYTES);
     free(loop);
 }
 
@@ -143,7 +158,7 @@ int loop_poll(struct loop *loop)
         if (channel->open && channel->closed) {
             channel->open = false;
             if (!i)
-                memset(loop->gpadls, 0, sizeof(loop->gpadls)); /* unmapped with the primary */
+                forget_buffers(loop); /* unmapped with the primary */
             done++;
         }
     }
@@ -417,16 +432,20 @@ int hv_host_channel_map_gpadl(struct hv_host_channel *channel, uint32_t gpadl, v
         return -ENOENT;
     if (loop->gpadls[i].mapped)
         return -EEXIST;
-    loop->gpadls[i].mapped = true;
-    *ret_address = loop->memory + (size_t)loop->gpadls[i].first * HV_PAGE_BYTES;
+    /* seen a second time, as in the real host: who uses it after unmapping falls */
     *ret_bytes = (size_t)loop->gpadls[i].pages * HV_PAGE_BYTES;
+    *ret_address = mremap(loop->memory + (size_t)loop->gpadls[i].first * HV_PAGE_BYTES, 0,
+                          *ret_bytes, MREMAP_MAYMOVE);
+    must(*ret_address != MAP_FAILED, "buffer mapping");
+    loop->gpadls[i].mapped = *ret_address;
+    loop->gpadls[i].mapped_bytes = *ret_bytes;
     return 0;
 }
 
 void hv_host_channel_unmap_gpadl(struct hv_host_channel *channel, uint32_t gpadl)
 {
     if (gpadl - LOOP_GPADL < LOOP_GPADLS)
-        channel->loop->gpadls[gpadl - LOOP_GPADL].mapped = false;
+        unmap(channel->loop, gpadl - LOOP_GPADL);
 }
 
 void hv_host_channel_get_stats(const struct hv_host_channel *channel,

@@ -51,7 +51,8 @@ struct loop {
     /* GPADLs of LOOP_GPADL and up: their first page and number of pages (0 = there is none). */
     struct {
         uint32_t first, pages;
-        bool mapped;
+        void *mapped; /* for the provider, NULL = not */
+        size_t mapped_bytes;
     } gpadls[LOOP_GPADLS];
 };
 

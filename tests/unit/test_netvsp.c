@@ -248,7 +248,7 @@ static void test_buffers_refused(void)
         rig_nvsp(&rig, HV_NVSP_SEND_RECEIVE_BUFFER, rows[i].gpadl, rows[i].id, 0, &answer);
         HV_CHECK_ROW(rows[i].name, rig_word(&answer, 4) == rows[i].status);
         HV_CHECK_ROW(rows[i].name,
-                     rig.loop->gpadls[0].mapped == (rows[i].status == HV_NVSP_STATUS_SUCCESS));
+                     !rig.loop->gpadls[0].mapped == (rows[i].status != HV_NVSP_STATUS_SUCCESS));
         if (rows[i].status != HV_NVSP_STATUS_SUCCESS) { /* it may try another one */
             rig.loop->gpadls[0].pages = 40;
             rig_nvsp(&rig, HV_NVSP_SEND_RECEIVE_BUFFER, RIG_RECEIVE_GPADL,
@@ -278,6 +278,31 @@ static void test_revoke_unmaps(void)
     rig.loop->gpadls[1].first = RIG_SEND_PAGE;
     rig.loop->gpadls[1].pages = RIG_SEND_PAGES;
     rig_ready(&rig, HV_NVSP_VERSION_5);
+    rig_fini(&rig);
+}
+
+/** Frames, the revocation and more in one go: the frames are sent before their section is unmapped. */
+static void test_revoke_behind_frames(void)
+{
+    const uint32_t sum[4] = {16, HV_PPI_CHECKSUM, 12, HV_TX_CSUM_IPV4 | HV_TX_CSUM_IPHDR};
+    const uint32_t revoke[10] = {HV_NVSP_REVOKE_RECEIVE_BUFFER, HV_NVSP_RECEIVE_BUFFER_ID};
+    uint32_t head[4] = {HV_NVSP_SEND_RNDIS_PACKET, HV_NVSP_CHANNEL_DATA, 0};
+    struct netvsp_rig rig;
+    uint8_t frame[60] = {2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 8, 0, 0x45};
+
+    frame[17] = 46;
+    rig_init(&rig, NULL);
+    rig_ready(&rig, HV_NVSP_VERSION_6_1);
+    rig_filter(&rig, HV_FILTER_PROMISCUOUS);
+    /* one whose header must be read to be sent */
+    head[3] = rig_build(rig_section(&rig, 0), frame, sizeof(frame), sum, sizeof(sum));
+    rig_send(&rig, 0, 0, head, sizeof(head));
+    for (unsigned i = 0; i < 40; i++)
+        rig_send(&rig, 0, 0, revoke, sizeof(revoke));
+    CU_ASSERT(loop_settle(rig.loop));
+    CU_ASSERT_EQUAL(rig_stats(&rig).from_guest_packets, 1);
+    CU_ASSERT(!rig.loop->gpadls[0].mapped && !rig.loop->gpadls[1].mapped);
+    CU_ASSERT_FALSE(rig.loop->channels[0].killed);
     rig_fini(&rig);
 }
 
@@ -466,22 +491,17 @@ static void test_subchannels(void)
     CU_ASSERT_EQUAL(state.open_channels, 4);
     /* buffers are unmapped when every queue has heard of it */
     rig_nvsp(&rig, HV_NVSP_REVOKE_RECEIVE_BUFFER, HV_NVSP_RECEIVE_BUFFER_ID, 0, 0, NULL);
-    CU_ASSERT_FALSE(rig.loop->gpadls[0].mapped);
+    CU_ASSERT(!rig.loop->gpadls[0].mapped);
     rig_fini(&rig);
 }
 
 static const struct hv_test_case cases[] = {
-    {"versions", test_versions},
-    {"version steps", test_version_steps},
-    {"geometry", test_geometry},
-    {"order", test_order},
-    {"cut messages", test_cut_messages},
-    {"buffers refused", test_buffers_refused},
-    {"revoke unmaps", test_revoke_unmaps},
-    {"initialize", test_initialize},
-    {"keepalive, reset, halt", test_keepalive_reset_halt},
-    {"bad control", test_bad_control},
-    {"answers not taken", test_answers_not_taken},
+    {"versions", test_versions},           {"version steps", test_version_steps},
+    {"geometry", test_geometry},           {"order", test_order},
+    {"cut messages", test_cut_messages},   {"buffers refused", test_buffers_refused},
+    {"revoke unmaps", test_revoke_unmaps}, {"revoke behind frames", test_revoke_behind_frames},
+    {"initialize", test_initialize},       {"keepalive, reset, halt", test_keepalive_reset_halt},
+    {"bad control", test_bad_control},     {"answers not taken", test_answers_not_taken},
     {"subchannels", test_subchannels},
 };
 

@@ -167,9 +167,15 @@ static int take_batch(struct hv_netvsp_queue *q)
         count = look_ahead(q, packets, hv_min_u32(LOOK_AHEAD, HV_NETVSP_PACKETS - n), &held);
         if (!count)
             break;
-        /* the guest may have sent these after the answer to what changed since the start of this poll */
-        if (atomic_load_explicit(&q->port->kicked, memory_order_acquire))
+        /*
+         * The guest may have sent these after the answer to what changed since the start of this poll.  What was taken
+         * goes first: it lies in buffers that the news may be the end of.
+         */
+        if (atomic_load_explicit(&q->port->kicked, memory_order_acquire)) {
+            hv_netvsp_finish_taken(q);
+            hv_netvsp_rx_flush(q);
             hv_netvsp_attend(q);
+        }
         for (uint32_t i = 0; i < count; i++, q->ahead--)
             if (!q->dead)
                 take_packet(q, &packets[i]);
