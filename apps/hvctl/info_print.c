@@ -22,10 +22,22 @@ static const char *build_text(const struct hyperv *hyperv, char text[64])
 static void print_bits(FILE *out, const struct hyperv *hyperv, const char *title,
                        const struct hyperv_bit *bits)
 {
-    (void)fprintf(out, "%s:\n", title);
-    for (; bits->name; bits++)
-        if (hyperv_has(hyperv, bits))
-            (void)fprintf(out, "  %s\n", bits->name);
+    for (bool first = true; bits->name; bits++) {
+        if (!hyperv_has(hyperv, bits))
+            continue;
+        if (first)
+            (void)fprintf(out, "%s:\n", title);
+        first = false;
+        (void)fprintf(out, "  %s\n", bits->name);
+    }
+}
+
+static void print_limit(FILE *out, uint32_t value, const char *name)
+{
+    if (value == UINT32_MAX)
+        (void)fprintf(out, "  any number of %s\n", name);
+    else if (value)
+        (void)fprintf(out, "  %u %s\n", value, name);
 }
 
 static void print_hyperv(FILE *out, const struct info *info)
@@ -43,11 +55,12 @@ static void print_hyperv(FILE *out, const struct info *info)
                   hyperv_has_paravisor(hyperv) ? ", with paravisor" : "");
     print_bits(out, hyperv, "features", hyperv_features);
     print_bits(out, hyperv, "recommendations", hyperv_recommendations);
-    (void)fprintf(out, "  %u spins on a lock before telling the hypervisor%s\n",
-                  hyperv->leaf[4][EBX], hyperv->leaf[4][EBX] == UINT32_MAX ? " (never)" : "");
+    if (hyperv->leaf[4][EBX] != UINT32_MAX) /* which means never */
+        (void)fprintf(out, "  %u spins on a lock before telling the hypervisor\n",
+                      hyperv->leaf[4][EBX]);
     (void)fprintf(out, "limits:\n");
     for (const struct hyperv_limit *limit = hyperv_limits; limit->name; limit++)
-        (void)fprintf(out, "  %u %s\n", hyperv->leaf[limit->leaf][limit->reg], limit->name);
+        print_limit(out, hyperv->leaf[limit->leaf][limit->reg], limit->name);
     print_bits(out, hyperv, "hardware that it uses", hyperv_hardware);
     if (hyperv->leaf[10][EAX])
         print_bits(out, hyperv, "for nested guests", hyperv_nested);

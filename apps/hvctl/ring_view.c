@@ -198,30 +198,86 @@ static bool packet_before(const struct ring_view *view, enum ring_side side, uin
     return true;
 }
 
-ssize_t ring_last(const struct ring_view *view, enum ring_side side, struct ring_packet *packets,
-                  size_t max)
+/** Along the trailers, newest first. */
+static size_t walk_back(const struct ring_view *view, enum ring_side side,
+                        const struct ring_indexes *now, struct ring_packet *packets, size_t max)
 {
-    struct ring_indexes now;
-    uint32_t used, back = 0, end, start;
+    uint32_t used = distance(view, now->read, now->write), back = 0, end = now->write, start;
     size_t count = 0;
-    int err = ring_indexes(view, side, &now);
 
-    if (err)
-        return err;
-    used = distance(view, now.read, now.write);
-    end = now.write;
     while (count < max && packet_before(view, side, end, &start)) {
         uint32_t bytes = distance(view, start, end);
 
         if (back + bytes > used && back + bytes > view->size_bytes / 2)
             break;
-        err = take_packet(view, side, start, bytes, &packets[count]);
-        if (err)
+        if (take_packet(view, side, start, bytes, &packets[count]))
             break; /* overwritten meanwhile, as is all that is older */
         back += bytes;
         packets[count++].pending = back <= used;
         end = start;
     }
+    return count;
+}
+
+/** How many packets lie from `start` to exactly the write index; 0 when they do not fit together. */
+static size_t count_from(const struct ring_view *view, enum ring_side side, uint32_t start,
+                         uint32_t write)
+{
+    struct hv_ring_descriptor desc;
+    size_t count = 0;
+
+    for (; start != write; count++) {
+        uint32_t room = distance(view, start, write);
+
+        if (room < sizeof(desc) + HV_RING_TRAILER_BYTES)
+            return 0;
+        copy_out(view, side, start, &desc, sizeof(desc));
+        if (!is_descriptor(&desc, room))
+            return 0;
+        start = (start + desc.length8 * 8u + HV_RING_TRAILER_BYTES) % view->size_bytes;
+    }
+    return count;
+}
+
+/** Newest first, too: the last `max` of those that lie from `start` on. */
+static size_t walk_on(const struct ring_view *view, enum ring_side side,
+                      const struct ring_indexes *now, uint32_t start, struct ring_packet *packets,
+                      size_t max)
+{
+    size_t all = count_from(view, side, start, now->write), left = all < max ? all : max, count = 0;
+    uint32_t used = distance(view, now->read, now->write);
+
+    for (size_t i = 0; i < all; i++) {
+        struct ring_packet packet;
+
+        if (ring_next(view, side, start, now->write, &packet) != 1)
+            break;
+        packet.pending = distance(view, start, now->write) <= used;
+        start = (start + packet.bytes + HV_RING_TRAILER_BYTES) % view->size_bytes;
+        if (i < all - left)
+            free(packet.copy);
+        else
+            packets[left - 1 - count++] = packet;
+    }
+    if (count < left) /* overwritten meanwhile: what there is to the front */
+        memmove(packets, packets + left - count, count * sizeof(*packets));
+    return count;
+}
+
+ssize_t ring_last(const struct ring_view *view, enum ring_side side, struct ring_packet *packets,
+                  size_t max)
+{
+    struct ring_indexes now;
+    size_t count;
+    int err = ring_indexes(view, side, &now);
+
+    if (err)
+        return err;
+    count = walk_back(view, side, &now, packets, max);
+    if (!count) /* QEMU leaves trailers empty: as long as the ring has not wrapped, all is there */
+        count = walk_on(view, side, &now, 0, packets, max);
+    if (!count)
+        count = walk_on(view, side, &now, now.read, packets, max);
     for (size_t i = 0; i < count / 2; i++) { /* oldest first */
         struct ring_packet swap = packets[i];
 

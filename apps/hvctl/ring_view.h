@@ -53,7 +53,8 @@ int ring_indexes(const struct ring_view *view, enum ring_side side,
                  struct ring_indexes *ret_indexes);
 /**
  * The last packets, oldest first: from the write index back, by the trailers, as far as they make sense, but not
- * further than half a ring behind what is read: what lies there may be overwritten while we look.
+ * further than half a ring behind what is read: what lies there may be overwritten while we look.  Where a host writes no
+ * trailers: those that lie between the start of the ring, else the read index, and the write index.
  * Returns how many of at most `max`; a negative errno.  Free each copy.
  */
 ssize_t ring_last(const struct ring_view *view, enum ring_side side, struct ring_packet *packets,

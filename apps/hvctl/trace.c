@@ -23,9 +23,12 @@ static void print_control(FILE *out, const struct ring_view *view, enum ring_sid
 static int dump_side(FILE *out, const struct ring_view *view, enum ring_side side,
                      enum class_layer layer, size_t count, bool hex)
 {
-    struct ring_packet *packets = calloc(count ? count : 1, sizeof(*packets));
+    struct ring_packet *packets;
     ssize_t got;
 
+    if (count > view->size_bytes / HV_RING_DESCRIPTOR_BYTES)
+        count = view->size_bytes / HV_RING_DESCRIPTOR_BYTES; /* more cannot be there */
+    packets = calloc(count ? count : 1, sizeof(*packets));
     if (!packets)
         return -ENOMEM;
     print_control(out, view, side);
