@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -70,6 +71,8 @@ struct hv_channel *ring_bus_open(struct ring_bus *bus, uint32_t data_bytes)
     must(c && fd >= 0 && !ftruncate(fd, 2 * (off_t)ring_bytes), "ring file");
     must(!hv_ring_map(fd, 0, ring_bytes, ring_bytes, &c->out, &c->in), "ring mapping");
     (void)close(fd);
+    c->fd = eventfd(0, EFD_CLOEXEC);
+    must(c->fd >= 0, "eventfd");
     hv_ring_reset(&c->out);
     hv_ring_reset(&c->in);
     must(!hv_ring_tx_init(&c->tx, &c->out) && !hv_ring_rx_init(&c->rx, &c->in) &&
@@ -84,6 +87,7 @@ void ring_bus_close(struct hv_channel *c)
 {
     hv_ring_unmap(&c->out);
     hv_ring_unmap(&c->in);
+    (void)close(c->fd);
     free(c);
 }
 
@@ -250,8 +254,7 @@ uint32_t hv_channel_max_bytes(const struct hv_channel *c)
 
 int hv_channel_fd(const struct hv_channel *c)
 {
-    (void)c;
-    return -1; /* nobody sleeps here */
+    return c->fd;
 }
 
 bool hv_channel_arm(struct hv_channel *c)

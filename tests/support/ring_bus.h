@@ -25,6 +25,7 @@ struct hv_channel {
     struct hv_ring_rx rx;
     struct hv_ring_rx host_rx;
     struct hv_ring_tx host_tx;
+    int fd; /* nobody raises it: the host's signals are lost */
     bool pending;
     _Atomic int status;
     unsigned flushes; /* publishes of the driver */

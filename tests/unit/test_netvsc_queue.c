@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Receive side of a queue of the network driver: bursts, giving back, holding, pausing, dying. */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include <suite.h>
@@ -431,7 +432,54 @@ static void test_corrupt_ring(void)
     rig_stop(&rig);
 }
 
+/* ---- Sleeping ---- */
+
+static bool wakes(const struct hv_netvsc_queue *queue)
+{
+    struct pollfd fd = {.fd = hv_netvsc_rx_fd(queue), .events = POLLIN};
+
+    return poll(&fd, 1, 0) == 1;
+}
+
+/**
+ * A frame that another thread takes out of the ring before the host looks whether somebody did: no signal comes, and who
+ * sleeps is woken all the same.
+ */
+static void test_woken_by_others(void)
+{
+    struct rig rig;
+    struct hv_netvsc_frame frames[8];
+    uint8_t *data;
+    struct hv_netvsc_tx tx;
+    void *cookie;
+
+    rig_start(&rig, NULL);
+    data = rig.memory;
+    for (int by_tx = 0; by_tx < 2; by_tx++) {
+        memset(data, 1, 1500);
+        tx = rig_frame(data, 60);
+        CU_ASSERT_EQUAL(hv_netvsc_tx_burst(rig.queue, &tx, 1, NULL), 1);
+        CU_ASSERT_FALSE(hv_netvsc_rx_arm(rig.queue));
+        hv_nq_poll(rig.queue);
+        CU_ASSERT_FALSE(wakes(rig.queue)); /* there is nothing */
+        CU_ASSERT(rig_deliver_one(&rig, 5, 0xa5, 60));
+        if (by_tx)
+            (void)hv_netvsc_tx_reap(rig.queue, &cookie, 1);
+        else
+            hv_nq_poll(rig.queue);
+        CU_ASSERT(wakes(rig.queue));
+        hv_netvsc_rx_disarm(rig.queue);
+        CU_ASSERT_FALSE(wakes(rig.queue));
+        CU_ASSERT_EQUAL(hv_netvsc_rx_burst(rig.queue, frames, 8), 1);
+        hv_netvsc_rx_done(rig.queue);
+        (void)rig_complete_all(&rig);
+        CU_ASSERT_EQUAL(hv_netvsc_rx_burst(rig.queue, frames, 8), 0);
+    }
+    rig_stop(&rig);
+}
+
 static const struct hv_test_case cases[] = {
+    {"woken by others", test_woken_by_others},
     {"frames in place", test_in_place},
     {"one completion a message", test_one_completion_a_message},
     {"wrap", test_wrap},

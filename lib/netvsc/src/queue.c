@@ -5,6 +5,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <hv/base/clock.h>
 
@@ -74,6 +77,19 @@ static int alloc_dma(struct hv_netvsc_queue *q)
     return n < 0 ? (int)n : 0;
 }
 
+static int create_wait(struct hv_netvsc_queue *q)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+
+    q->wait_fd = epoll_create1(EPOLL_CLOEXEC);
+    q->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return q->wait_fd < 0 || q->kick_fd < 0 ||
+                   epoll_ctl(q->wait_fd, EPOLL_CTL_ADD, q->kick_fd, &event) ||
+                   epoll_ctl(q->wait_fd, EPOLL_CTL_ADD, hv_channel_fd(q->channel), &event)
+               ? -errno
+               : 0;
+}
+
 int hv_nq_create(const struct hv_nq_device *device, struct hv_channel *channel,
                  uint32_t descriptors, struct hv_netvsc_queue **ret_queue)
 {
@@ -95,11 +111,14 @@ int hv_nq_create(const struct hv_nq_device *device, struct hv_channel *channel,
     atomic_init(&q->returned, HV_NQ_NONE);
     atomic_init(&q->paused, true);
     q->tx.offloads = UINT32_MAX; /* unlike any */
+    q->wait_fd = q->kick_fd = -1;
     q->generation =
         hv_clock_ns() >> 10; /* answers to a queue before this one on the channel are nobody's */
     err = alloc_tables(q);
     if (!err)
         err = alloc_dma(q);
+    if (!err)
+        err = create_wait(q);
     if (err) {
         hv_nq_destroy(q);
         return err;
@@ -114,6 +133,10 @@ void hv_nq_destroy(struct hv_netvsc_queue *q)
         return;
     hv_dma_free(q->dma);
     hv_dma_free(q->tx.bounce_dma);
+    if (q->wait_fd >= 0)
+        (void)close(q->wait_fd);
+    if (q->kick_fd >= 0)
+        (void)close(q->kick_fd);
     free(q->head_pfns);
     free(q->scratch);
     free(q->staged);
@@ -237,6 +260,8 @@ void hv_nq_detach(struct hv_netvsc_queue *q)
     hv_nq_lock(q);
     atomic_store_explicit(&q->paused, true, memory_order_release);
     atomic_store_explicit(&q->dead, true, memory_order_release);
+    if (!q->detached) /* closing alone leaves it in the set as long as the host has a copy */
+        (void)epoll_ctl(q->wait_fd, EPOLL_CTL_DEL, hv_channel_fd(q->channel), NULL);
     q->detached = true;
     hv_nq_unstage(q);
     hv_nq_complete(q);
@@ -246,11 +271,8 @@ void hv_nq_detach(struct hv_netvsc_queue *q)
 void hv_nq_poll(struct hv_netvsc_queue *q)
 {
     hv_nq_lock(q);
-    if (!hv_nq_is_dead(q)) {
-        hv_nq_drain(q, HV_NQ_DRAIN_ALL);
-        hv_nq_complete(q);
-        hv_nq_flush(q);
-    }
+    if (!hv_nq_is_dead(q))
+        hv_nq_drain_for_others(q);
     hv_nq_unlock(q);
 }
 

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 /** A word of shared memory, loaded once. */
 static uint64_t load64(const void *at)
@@ -353,4 +354,25 @@ void hv_nq_drain(struct hv_netvsc_queue *q, uint32_t frames)
         hv_nq_die(q);
     if (packets && !hv_nq_is_dead(q))
         hv_channel_release(q->channel);
+}
+
+/**
+ * The host signals when it finds that the ring was empty before.  It may look after we took the packet out: then it sees a
+ * reader that is awake, and the rx thread sleeps with a frame staged for it.
+ */
+void hv_nq_drain_for_others(struct hv_netvsc_queue *q)
+{
+    const uint64_t one = 1;
+
+    hv_nq_drain(q, HV_NQ_DRAIN_ALL);
+    hv_nq_complete(q);
+    hv_nq_flush(q);
+    if (hv_nq_unlikely(q->armed) &&
+        (hv_nq_is_dead(q) ||
+         atomic_load_explicit(&q->staged_tail, memory_order_relaxed) != q->armed_tail)) {
+        q->armed = false;
+        q->kicked = true;
+        (void)!write(q->kick_fd, &one,
+                     sizeof(one)); /* cannot fill up: once for each time it sleeps */
+    }
 }

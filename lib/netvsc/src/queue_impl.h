@@ -157,10 +157,14 @@ struct hv_netvsc_queue {
     uint64_t *head_pfns; /* of each page of it */
     uint8_t *control_pages;
     uint64_t control_pfns[HV_NQ_CONTROL_PAGES];
+    int wait_fd,
+        kick_fd; /* epoll of the channel's descriptor and of kick_fd: what the rx thread sleeps on */
 
     /* under the lock */
     alignas(HV_NQ_LINE) _Atomic uint32_t lock;
     bool detached;
+    bool armed, kicked;          /* the rx thread sleeps; kick_fd was raised for it */
+    uint32_t armed_tail;         /* of `staged` when it armed */
     uint32_t due_head, due_tail; /* completions to be sent; HV_NQ_NONE */
     uint32_t staged_head;        /* copy of the reader's position */
     uint32_t room;               /* free bytes of the ring to the host, at least */
@@ -256,6 +260,8 @@ void hv_nq_drain(struct hv_netvsc_queue *q, uint32_t frames);
 void hv_nq_complete(struct hv_netvsc_queue *q);
 /** Publish. */
 void hv_nq_flush(struct hv_netvsc_queue *q);
+/** Everything that there is, for another thread than that of rx: wakes that one when it sleeps and finds something now. */
+void hv_nq_drain_for_others(struct hv_netvsc_queue *q);
 /** From now on nothing touches the channel. */
 void hv_nq_die(struct hv_netvsc_queue *q);
 /** Ring bytes that messages to be sent must leave free. */

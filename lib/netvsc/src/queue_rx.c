@@ -2,6 +2,8 @@
 /* The receive side: staged frames are looked at in place, and their messages go back to the host when all of it is done. */
 #include "queue_impl.h"
 
+#include <unistd.h>
+
 #define AHEAD 4u /* frames whose headers are asked for early: the host's core has them */
 
 static uint8_t *address_of(const struct hv_netvsc_queue *q, const struct hv_nq_staged *s)
@@ -181,7 +183,7 @@ uint32_t hv_netvsc_rx_pending(struct hv_netvsc_queue *q)
 
 int hv_netvsc_rx_fd(const struct hv_netvsc_queue *q)
 {
-    return hv_nq_is_dead(q) && q->detached ? -1 : hv_channel_fd(q->channel);
+    return q->wait_fd;
 }
 
 bool hv_netvsc_rx_arm(struct hv_netvsc_queue *q)
@@ -198,13 +200,21 @@ bool hv_netvsc_rx_arm(struct hv_netvsc_queue *q)
                atomic_load_explicit(&q->staged_tail, memory_order_relaxed) != q->rx.next ||
                hv_channel_arm(q->channel);
     }
+    q->armed = !stay;
+    q->armed_tail = atomic_load_explicit(&q->staged_tail, memory_order_relaxed);
     hv_nq_unlock(q);
     return stay;
 }
 
 void hv_netvsc_rx_disarm(struct hv_netvsc_queue *q)
 {
+    uint64_t count;
+
     hv_nq_lock(q);
+    q->armed = false;
+    if (q->kicked)
+        (void)!read(q->kick_fd, &count, sizeof(count)); /* it was raised: never waits */
+    q->kicked = false;
     if (!q->detached)
         hv_channel_disarm(q->channel);
     hv_nq_unlock(q);

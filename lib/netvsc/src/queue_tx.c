@@ -43,11 +43,8 @@ static void collect_all(struct hv_netvsc_queue *q)
 static void drain_all(struct hv_netvsc_queue *q)
 {
     hv_nq_lock(q);
-    if (!hv_nq_is_dead(q)) {
-        hv_nq_drain(q, HV_NQ_DRAIN_ALL);
-        hv_nq_complete(q);
-        hv_nq_flush(q);
-    }
+    if (!hv_nq_is_dead(q))
+        hv_nq_drain_for_others(q);
     hv_nq_unlock(q);
     hv_nq_tx_collect(q);
 }

@@ -202,7 +202,10 @@ bool hv_netvsc_rx_hold(struct hv_netvsc_queue *queue, const struct hv_netvsc_fra
 void hv_netvsc_rx_release(struct hv_netvsc_queue *queue, uint32_t hold);
 /** Frames of the burst that are not held go back to the host. */
 void hv_netvsc_rx_done(struct hv_netvsc_queue *queue);
-/** Descriptor to sleep on, see hv_channel_fd(); between arm (true: do not sleep) and disarm. */
+/**
+ * Descriptor to sleep on between arm (true: do not sleep) and disarm; the same for the queue's life.  It also wakes when
+ * another thread, sending or changing settings, took a frame out of the ring.
+ */
 int hv_netvsc_rx_fd(const struct hv_netvsc_queue *queue);
 bool hv_netvsc_rx_arm(struct hv_netvsc_queue *queue);
 void hv_netvsc_rx_disarm(struct hv_netvsc_queue *queue);
