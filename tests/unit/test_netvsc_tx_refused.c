@@ -156,7 +156,37 @@ static void test_bad_in_the_middle(void)
     rig_stop(&rig);
 }
 
+/**
+ * The host has no room for completions and reads nothing until it has: whoever only sends takes out what the host sent,
+ * although descriptors and sections are left.
+ */
+static void test_both_rings_full(void)
+{
+    struct rig rig;
+    struct rig_opts opts = {.ring_bytes = 4096,
+                            .receive_sections = 200,
+                            .descriptors = 128,
+                            .packets_per_message = 1,
+                            .send_sections = 100};
+    struct hv_netvsc_tx tx;
+    uint32_t section = 0, sent = 0;
+    int error = 0;
+
+    rig_start(&rig, &opts);
+    while (section < 199 && rig_deliver_one(&rig, section, 1, 60))
+        section++;
+    CU_ASSERT(section > 20 && section < 199);
+    for (; !error && sent < 100; sent++) {
+        tx = rig_frame(rig.memory, 60);
+        (void)hv_netvsc_tx_burst(rig.queue, &tx, 1, &error);
+    }
+    CU_ASSERT_EQUAL(error, -EAGAIN);
+    CU_ASSERT(rig_deliver_one(&rig, section, 1, 60)); /* there is room again */
+    rig_stop(&rig);
+}
+
 static const struct hv_test_case cases[] = {
+    {"both rings full", test_both_rings_full},
     {"refused", test_refused},
     {"unreachable", test_unreachable},
     {"offloads off", test_offloads_off},

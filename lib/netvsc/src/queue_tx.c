@@ -241,6 +241,9 @@ uint16_t hv_netvsc_tx_burst(struct hv_netvsc_queue *q, struct hv_netvsc_tx *fram
         if (failed)
             err = failed; /* it came before what build stopped at */
     }
+    /* the ring is full: perhaps because the host has no room for completions, and nobody else takes out what it sent */
+    if (hv_nq_unlikely(err == -EAGAIN))
+        drain_all(q);
     if (hv_nq_unlikely(err && err != -EAGAIN && err != -ENODEV && err != -EPROTO))
         HV_NQ_COUNT(q->tx.stats.tx_refused, 1);
     if (ret_error)
