@@ -4,7 +4,8 @@
 
   report.py --in BUILD/measured --docs docs
 
-The text between the two markers of the page is replaced; all other words are written by people.
+The text between the two markers of each part that was measured is replaced; the others stay as they were, and all other
+words are written by people.
 """
 import argparse
 import json
@@ -18,7 +19,10 @@ matplotlib.use("svg")
 matplotlib.rcParams["svg.hashsalt"] = "libvmbus"  # the same data gives the same file
 import matplotlib.pyplot as plt  # noqa: E402
 
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+PARTS = (("Ring", "ring.json", "bench/run --ring-only"),
+         ("Block", "block.json", "bench/run --block-only"),
+         ("Net", "net.json", "bench/run --net-only"),
+         ("Guest", "guest.json", "bench/run --guest-only"))
 OURS, PEER, LIMIT = "#2a6fdb", "#9aa4b2", "#333333"
 
 
@@ -97,7 +101,7 @@ def plot(rows, path, title):
 def section(name, result, command, picture):
     rows = result["goals"]
     met = sum(1 for row in rows if row["met"])
-    return (f"### {name}\n\n`{command}`: {met} of {len(rows)} goals met, {rows[0]['rounds']} rounds.\n\n"
+    return (f"### {name}\n\n`{command}`: {met} of {len(rows)} goals met, {rows[0]['rounds']} rounds; {machine()}.\n\n"
             f"![{name}]({picture})\n\n{table(rows)}\n")
 
 
@@ -123,33 +127,37 @@ def main():
     parser.add_argument("--in", dest="folder", required=True)
     parser.add_argument("--docs", required=True)
     args = parser.parse_args()
-    parts = [f"{machine()}.\n"]
-    for name, file, command in (("Ring", "ring.json", "bench/run --ring-only"),
-                                ("Block", "block.json", "bench/run --block-only"),
-                                ("Net", "net.json", "bench/run --net-only"),
-                                ("Guest", "guest.json", "bench/run --guest-only")):
-        result = load(args.folder, file)
-        if not result:
-            continue
-        picture = f"performance-{name.lower()}.svg"
-        plot(result["goals"], os.path.join(args.docs, picture), f"{name}: ours against the peers")
-        parts.append(section(name, result, command, picture))
-        if name == "Net":
-            parts.append(net_counts(result))
-        start = result.get("start")
-        if start:
-            parts.append(f"Start to the `ready` line: {start['ready_ms']:.0f} ms "
-                         f"(slowest {start['ready_ms_max']:.0f}, goal 200); memory of an idle daemon with "
-                         f"embedded host: {start['idle_memory_mib']:.0f} MiB.\n")
     page = os.path.join(args.docs, "performance.md")
     with open(page) as handle:
         text = handle.read()
-    new = f"{BEGIN}\n" + "\n".join(parts) + END
-    text, count = re.subn(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: new, text, flags=re.S)
-    if count != 1:
-        raise SystemExit(f"{page}: the markers {BEGIN} and {END} are missing")
+    for name, file, command in PARTS:
+        result = load(args.folder, file)
+        if result:
+            text = replace(page, text, name.lower(), part(args.docs, name, command, result))
     with open(page, "w") as handle:
         handle.write(text)
+
+
+def part(docs, name, command, result):
+    picture = f"performance-{name.lower()}.svg"
+    plot(result["goals"], os.path.join(docs, picture), f"{name}: ours against the peers")
+    text = section(name, result, command, picture)
+    if name == "Net":
+        text += "\n" + net_counts(result)
+    start = result.get("start")
+    if start:
+        text += (f"\nStart to the `ready` line: {start['ready_ms']:.0f} ms "
+                 f"(slowest {start['ready_ms_max']:.0f}, goal 200); memory of an idle daemon with "
+                 f"embedded host: {start['idle_memory_mib']:.0f} MiB.\n")
+    return text
+
+
+def replace(page, text, name, new):
+    begin, end = (f"<!-- measured {name}: {word} -->" for word in ("begin", "end"))
+    text, count = re.subn(re.escape(begin) + ".*?" + re.escape(end), lambda _: f"{begin}\n{new}{end}", text, flags=re.S)
+    if count != 1:
+        raise SystemExit(f"{page}: the markers {begin} and {end} are missing")
+    return text
 
 
 if __name__ == "__main__":
