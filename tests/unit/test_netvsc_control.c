@@ -269,12 +269,21 @@ static void test_short_table(void)
     nic_stop(&f);
 }
 
+static bool refuse_offloads(void *arg, struct loop_nic *nic, const struct loop_nic_message *m)
+{
+    (void)arg;
+    return m->rndis_bytes && m->rndis.hdr.type == HV_RNDIS_SET &&
+           m->rndis.request.oid == HV_OID_OFFLOAD_PARAMETERS &&
+           loop_nic_reply_set(nic, HV_RNDIS_SET, m->rndis.request.request_id,
+                              HV_RNDIS_STATUS_FAILURE);
+}
+
 static void test_offloads(void)
 {
     struct loop_nic_seen *seen;
     struct hv_netvsc_info info;
     struct nic_fixture f;
-    uint32_t all;
+    uint32_t all, on;
 
     nic_begin(&f, NULL, 1);
     seen = loop_nic_seen(f.nic);
@@ -311,6 +320,13 @@ static void test_offloads(void)
     CU_ASSERT_EQUAL(info.offloads & (HV_NETVSC_TX_TCP4 | HV_NETVSC_TX_TSO4), 0);
     CU_ASSERT(info.offloads & HV_NETVSC_TX_TCP6);
     CU_ASSERT_EQUAL(info.offloads_possible, all);
+    /* a setting that it refuses leaves what is on, and not what was once wanted */
+    on = info.offloads;
+    loop_nic_opts(f.nic)->hook = refuse_offloads;
+    CU_ASSERT_EQUAL(hv_netvsc_set_offloads(f.netvsc, HV_NETVSC_TX_TCP6), -EIO);
+    loop_nic_opts(f.nic)->hook = NULL;
+    hv_netvsc_get_info(f.netvsc, &info);
+    CU_ASSERT_EQUAL(info.offloads, on);
     seen->offload.tcp4_csum = HV_NDIS_CSUM_SET_BOTH;
     CU_ASSERT(loop_nic_indicate_offloads(f.nic));
     CU_ASSERT_EQUAL(hv_netvsc_poll_control(f.netvsc), 0);

@@ -140,12 +140,13 @@ void hv_netvsc_offload_current(struct hv_netvsc *n, const struct hv_ndis_offload
 /** Tell the host; then in force, as far as it does not say otherwise. */
 static int apply(struct hv_netvsc *n, uint32_t wanted)
 {
-    uint32_t before = n->offloads_wanted;
+    uint32_t before; /* in force: not all that is wanted may be */
     int err;
 
     hv_netvsc_digest(n); /* what the host said before is no answer to this */
+    before = atomic_load_explicit(&n->device->offloads, memory_order_relaxed);
     /* nothing is used while it is unsure: a frame of this moment is refused, and none sent wrongly */
-    switch_on(n, atomic_load_explicit(&n->device->offloads, memory_order_relaxed) & wanted);
+    switch_on(n, before & wanted);
     err = send_params(n, wanted & SWITCHED);
     if (err) {
         switch_on(n, before);
