@@ -125,14 +125,24 @@ static void destroy(struct hvnet_device *device)
     free(device);
 }
 
+static void look_after_orphan(void *arg);
+
+/** True: frames are held, and the device is looked at later.  Without an alarm it stays: the application still reads them. */
+static bool is_needed(struct hvnet_device *device)
+{
+    if (!hvnet_device_holds(device))
+        return false;
+    if (rte_eal_alarm_set(ORPHAN_US, look_after_orphan, device))
+        HVNET_LOG(ERR, "%s: received frames are in use and no alarm can be set: never closed\n",
+                  device->name);
+    return true;
+}
+
 /** In EAL's alarm thread: nobody else knows the device any more. */
 static void look_after_orphan(void *arg)
 {
-    struct hvnet_device *device = arg;
-
-    if (hvnet_device_holds(device) && !rte_eal_alarm_set(ORPHAN_US, look_after_orphan, device))
-        return;
-    destroy(device);
+    if (!is_needed(arg))
+        destroy(arg);
 }
 
 void hvnet_device_close(struct hvnet_device *device)
@@ -140,7 +150,7 @@ void hvnet_device_close(struct hvnet_device *device)
     if (!device)
         return;
     hvnet_dma_stop(device);
-    if (hvnet_device_holds(device) && !rte_eal_alarm_set(ORPHAN_US, look_after_orphan, device)) {
+    if (is_needed(device)) {
         HVNET_LOG(
             NOTICE,
             "%s: received frames are still in use: the connection stays until they are freed\n",
