@@ -122,6 +122,9 @@ static void settle_slots(struct hvnet_txq *txq, const struct hv_netvsc_tx *frame
             txq->slots[slot] = mbufs[i];
             txq->busy_count++;
         } else {
+            /* copied, though it could have stayed: no DMA memory, which spares the next ones of its pool the attempt */
+            if (i < sent && frames[i].bytes < txq->section_bytes && mbufs[i]->nb_segs == 1)
+                txq->foreign = mbufs[i]->pool;
             txq->free_slots[txq->free_count++] = slot;
         }
     }
@@ -152,27 +155,13 @@ static inline void settle(struct hvnet_txq *txq, const struct hv_netvsc_tx *fram
         rte_pktmbuf_free_bulk(done, count);
 }
 
-/** What stopped the library at frame `tx`.  True: go on behind it, it was dropped, or try it again. */
-static __rte_noinline bool handle_error(struct hvnet_txq *txq, struct hv_netvsc_tx *tx,
-                                        struct rte_mbuf *m, int err, uint16_t *ret_dropped)
+/** What stopped the library at a frame.  True: that can never be sent, and was dropped. */
+static __rte_noinline bool drop_refused(struct hvnet_txq *txq, struct rte_mbuf *m, int err)
 {
-    *ret_dropped = 0;
-    switch (err) {
-    case -EFAULT:
-        if (!(tx->flags & HV_NETVSC_TX_FLAG_COPY) && tx->bytes < txq->section_bytes) {
-            txq->foreign = m->pool; /* spares the next ones the attempt */
-            return true;
-        }
-        break;
-    case -EMSGSIZE:
-    case -EINVAL:
-        break;
-    default: /* full, or dead: what is left stays the application's */
-        return false;
-    }
+    if (err != -EFAULT && err != -EMSGSIZE && err != -EINVAL)
+        return false; /* full, or dead: what is left stays the application's */
     txq->errors++;
     rte_pktmbuf_free(m);
-    *ret_dropped = 1;
     return true;
 }
 
@@ -181,7 +170,8 @@ static uint16_t send_some(struct hvnet_txq *txq, struct rte_mbuf **mbufs, uint16
                           bool *ret_more)
 {
     struct hv_netvsc_tx frames[HVNET_BURST];
-    uint16_t free_before = txq->free_count, sent, dropped = 0, asked = 0;
+    uint16_t free_before = txq->free_count, sent, asked = 0;
+    bool dropped = false;
     int err = 0;
 
     while (asked < count && fill(txq, &frames[asked], mbufs[asked], asked))
@@ -192,7 +182,7 @@ static uint16_t send_some(struct hvnet_txq *txq, struct rte_mbuf **mbufs, uint16
     settle(txq, frames, mbufs, sent);
     *ret_more = sent == count;
     if (unlikely(sent < asked))
-        *ret_more = handle_error(txq, &frames[sent], mbufs[sent], err, &dropped);
+        *ret_more = dropped = drop_refused(txq, mbufs[sent], err);
     return (uint16_t)(sent + dropped);
 }
 
