@@ -111,13 +111,12 @@ static int put_back(struct move *move, int err)
         else
             back = attach(move, driver);
     }
-    if (back) {
+    if (back && *driver)
         say(move,
-            "and it could not be given back to %s: %s; try: echo %s > "
-            "/sys/bus/vmbus/drivers/%s/bind",
-            *driver ? driver : "nobody", strerror(-back), move->device->folder, driver);
+            "and it could not be given back: %s; try: echo %s > /sys/bus/vmbus/drivers/%s/bind",
+            strerror(-back), move->device->folder, driver);
+    if (back)
         return -EIO;
-    }
     say(move, "%s%s", *driver ? "it is back with " : "it has no driver, as before", driver);
     return err;
 }

@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/option.h"
 #include "trace.h"
@@ -57,6 +59,17 @@ int live_watch(const struct sys *sys, const struct options *o, struct devices *d
     return 0;
 }
 
+/** The device is gone, and with it the pages behind our mapping: nothing is left to be said about its rings. */
+static void on_sigbus(int number)
+{
+    static const char text[] =
+        "hvctl: the kernel has taken the rings away: device unbound or gone\n";
+
+    (void)number;
+    (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+    _exit(HV_EXIT_FAILED);
+}
+
 /** The one device of the command, its rings mapped. */
 static int open_view(const struct sys *sys, const struct options *o, const struct devices *devices,
                      const struct device **ret_device, struct ring_view *ret_view)
@@ -64,6 +77,7 @@ static int open_view(const struct sys *sys, const struct options *o, const struc
     const struct device *device = devices_find(devices, &o->ids[0]);
     char why[RING_WHY_BYTES];
 
+    (void)signal(SIGBUS, on_sigbus);
     if (ring_open(sys, device, o->channel, ret_view, why))
         return said(device->instance_text, why);
     *ret_device = device;

@@ -66,31 +66,37 @@ static int run_list(const struct sys *sys, const struct options *o)
     return code;
 }
 
-/** One device after the other; the first that fails ends it, those before keep their new driver. */
-static int run_move(const struct sys *sys, const struct options *o)
+static int move_one(const struct sys *sys, const struct options *o, const struct hv_guid *id)
 {
     bool bind = o->command == COMMAND_BIND;
+    char why[BIND_WHY_BYTES], driver[SYS_TEXT_BYTES];
     struct devices devices;
-    int code = load(sys, o, &devices);
+    struct device *device;
+    int code = load(sys, o, &devices); /* afresh: the device before may have moved this one, too */
 
     if (code)
         return code;
-    for (size_t i = 0; i < o->id_count && !code; i++) {
-        struct device *device = devices_find(&devices, &o->ids[i]);
-        char why[BIND_WHY_BYTES], driver[SYS_TEXT_BYTES];
-        int err = (bind ? bind_device : unbind_device)(sys, device, o->force, why);
-
-        if (err) {
-            code = failed("%s %s (%s): %s", bind ? "bind" : "unbind", device->instance_text,
-                          device->facts->name, why);
-            break;
-        }
+    device = devices_find(&devices, id);
+    if ((bind ? bind_device : unbind_device)(sys, device, o->force, why)) {
+        code = failed("%s %s (%s): %s", bind ? "bind" : "unbind", device->instance_text,
+                      device->facts->name, why);
+    } else {
         device_read_driver(sys, device->folder, driver);
-        (void)printf("%s (%s): %s%s%s%s%s\n", device->instance_text, device->facts->name,
-                     *device->driver ? device->driver : "no driver", " -> ",
-                     *driver ? driver : "no driver", *why ? "; " : "", why);
+        (void)printf("%s (%s): %s -> %s%s%s\n", device->instance_text, device->facts->name,
+                     *device->driver ? device->driver : "no driver", *driver ? driver : "no driver",
+                     *why ? "; " : "", why);
     }
     devices_fini(&devices);
+    return code;
+}
+
+/** One device after the other; the first that fails ends it, those before keep their new driver. */
+static int run_move(const struct sys *sys, const struct options *o)
+{
+    int code = 0;
+
+    for (size_t i = 0; i < o->id_count && !code; i++)
+        code = move_one(sys, o, &o->ids[i]);
     return code;
 }
 

@@ -287,7 +287,8 @@ static void test_options(void)
     } rows[] = {
         {{"hvctl", "list"}, OPTIONS_RUN},
         {{"hvctl", "list", "--json", RIG_DISK}, OPTIONS_RUN},
-        {{"hvctl", "bind", "--force", "{" RIG_DISK "}", RIG_BALLOON}, OPTIONS_RUN},
+        {{"hvctl", "bind", "--force", "{ba6163d9-0001-1000-2000-00155d4edc44}", RIG_BALLOON},
+         OPTIONS_RUN},
         {{"hvctl", "bind"}, OPTIONS_WRONG},
         {{"hvctl", "unbind", "sda"}, OPTIONS_WRONG},
         {{"hvctl", "info", RIG_DISK}, OPTIONS_WRONG},
