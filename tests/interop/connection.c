@@ -114,7 +114,7 @@ static void post(const void *message, size_t bytes)
     post_to(connection_id, message, bytes);
 }
 
-static int memory(uint16_t type, uint64_t pfn, uint64_t pages, int fd, uint64_t offset)
+static void send_memory(uint16_t type, uint64_t pfn, uint64_t pages, int fd, uint64_t offset)
 {
     const struct hv_sock_memory frame = {
         .hdr = {.type = type, .length_bytes = sizeof(frame)},
@@ -122,21 +122,22 @@ static int memory(uint16_t type, uint64_t pfn, uint64_t pages, int fd, uint64_t 
         .page_count = pages,
         .offset_bytes = offset,
     };
-    struct wait wait;
 
-    expect(&wait, MEMORY, pfn);
     send_frame(&frame, sizeof(frame), fd);
-    return await(&wait);
 }
 
 int connection_memory_add(uint64_t pfn, uint64_t pages, int fd, uint64_t offset)
 {
-    return memory(HV_SOCK_MEMORY_ADD, pfn, pages, fd, offset);
+    struct wait wait;
+
+    expect(&wait, MEMORY, pfn);
+    send_memory(HV_SOCK_MEMORY_ADD, pfn, pages, fd, offset);
+    return await(&wait);
 }
 
-int connection_memory_remove(uint64_t pfn, uint64_t pages)
+void connection_memory_remove(uint64_t pfn, uint64_t pages)
 {
-    return memory(HV_SOCK_MEMORY_REMOVE, pfn, pages, -1, 0);
+    send_memory(HV_SOCK_MEMORY_REMOVE, pfn, pages, -1, 0);
 }
 
 /** Header and bodies stand together: another GPADL must not come between for the host to be simple. */

@@ -20,12 +20,13 @@ void connection_contact(uint64_t monitor_h2g, uint64_t monitor_g2h);
 void connection_request_offers(void);
 /** These wait for the host's answer: 0, a negative errno, or a positive status of the message. */
 int connection_memory_add(uint64_t pfn, uint64_t pages, int fd, uint64_t offset);
-int connection_memory_remove(uint64_t pfn, uint64_t pages);
 int connection_gpadl_create(uint32_t relid, uint32_t gpadl, uint64_t first_pfn, uint32_t pages);
 int connection_gpadl_teardown(uint32_t relid, uint32_t gpadl);
 int connection_open(uint32_t relid, uint32_t gpadl, uint32_t in_ring_page, uint32_t target_vp);
 /** No answer. */
 void connection_close_channel(uint32_t relid);
 void connection_relid_released(uint32_t relid);
+/** Does not wait: the answer comes when the last channel that may look at it is closed. */
+void connection_memory_remove(uint64_t pfn, uint64_t pages);
 
 #endif

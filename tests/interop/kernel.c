@@ -119,7 +119,7 @@ int kernel_memory_add(uint64_t pfn, uint64_t pages, int fd, off_t offset)
 
 void kernel_memory_remove(uint64_t pfn, uint64_t pages)
 {
-    (void)connection_memory_remove(pfn, pages); /* gone already is as good */
+    connection_memory_remove(pfn, pages);
 }
 
 /* ---- Channels ---- */
@@ -236,13 +236,11 @@ void kernel_offered(const struct hv_msg_offer *offer, int signal_fd, int event_f
 
 static void tell(struct kernel_device *device)
 {
-    const uint64_t one = 1;
-
     for (unsigned i = 0; i < OPENS; i++) {
         int fd = atomic_load(&device->event_fd[i]);
 
         if (fd)
-            (void)!write(fd, &one, sizeof(one));
+            (void)eventfd_write(fd, 1); /* write() to it would be taken for the program's */
     }
 }
 
@@ -343,8 +341,8 @@ int kernel_open(struct kernel_device *device)
         fd = device->opens ? 0 : open_channel(&device->primary);
     if (!fd)
         fd = new_event(device);
-    if (fd > 0)
-        device->opens++;
+    if (fd > 0 && device->opens++ == 0)
+        sysfs_set_open(sysfs_path, device->guid, true);
     (void)pthread_mutex_unlock(&lock);
     return fd;
 }
@@ -379,6 +377,7 @@ void kernel_close(struct kernel_device *device, int fd)
         memset(device->sub + device->sub_count, 0, count * sizeof(device->sub[0]));
         (void)pthread_mutex_unlock(&offer_lock);
         close_channel(&device->primary);
+        sysfs_set_open(sysfs_path, device->guid, false);
     }
     (void)pthread_mutex_unlock(&lock);
 }

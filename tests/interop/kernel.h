@@ -59,6 +59,8 @@ struct kernel_sysfs_channel {
     int ring_fd;
 };
 void sysfs_add_device(const char *sysfs, const struct kernel_sysfs_device *device);
+/** What `state` says; before it, the device is bound and not open. */
+void sysfs_set_open(const char *sysfs, const char *guid, bool is_open);
 /** `ring` appears last, as in the kernel. */
 void sysfs_add_channel(const char *sysfs, const char *guid,
                        const struct kernel_sysfs_channel *channel);

@@ -27,7 +27,8 @@ MBUFS = 8192
 UNCOUNTED = 512 * 8
 
 
-class StockNetvsc(Case):
+class Rig(Case):
+    """A host with NICs, huge pages, testpmd inside a kernel that we play."""
     pool = None
 
     @classmethod
@@ -63,6 +64,19 @@ class StockNetvsc(Case):
                 both.update(json.loads(lines.readline())["nics"][0])
         return both
 
+    def end(self, program):
+        """SIGINT; what testpmd counted at the port."""
+        program.signal(signal.SIGINT)
+        self.assertEqual(program.wait(), 0, program.output())
+        text = program.output()
+        block = text[text.index("Forward statistics for port 0"):]
+        return {key: int(value) for key, value in re.findall(r"([RT]X-(?:packets|dropped)): (\d+)", block)[:4]}
+
+    def wait_for_rate(self, program, column):
+        program.wait_for(rf"{column}:\s+[1-9]", after=program.mark())
+
+
+class StockNetvsc(Rig):
     def forward(self, host, mode, queues=1, *more):
         """The stock driver in testpmd, forwarding."""
         self.tool("dpdk-testpmd")
@@ -74,17 +88,6 @@ class StockNetvsc(Case):
         self.programs.append(program)
         program.wait_for(r"(TX|RX) queue: 0")
         return program
-
-    def end(self, program):
-        """SIGINT; what testpmd counted at the port."""
-        program.signal(signal.SIGINT)
-        self.assertEqual(program.wait(), 0, program.output())
-        text = program.output()
-        block = text[text.index("Forward statistics for port 0"):]
-        return {key: int(value) for key, value in re.findall(r"([RT]X-(?:packets|dropped)): (\d+)", block)[:4]}
-
-    def wait_for_rate(self, program, column):
-        program.wait_for(rf"{column}:\s+[1-9]", after=program.mark())
 
     def test_attaches(self):
         host = self.nic_host("loop")

@@ -50,6 +50,14 @@ static void make_file(const char *path, const char *name, const char *format, ..
         kernel_panic("%s: %s", whole, strerror(errno));
 }
 
+void sysfs_set_open(const char *sysfs, const char *guid, bool is_open)
+{
+    char path[PATH_BYTES];
+
+    (void)snprintf(path, sizeof(path), "%s/devices/%s", sysfs, guid);
+    make_file(path, "state", "%d\n", is_open ? 3 : 2);
+}
+
 void sysfs_add_device(const char *sysfs, const struct kernel_sysfs_device *device)
 {
     char path[PATH_BYTES], map[PATH_BYTES];
@@ -59,7 +67,7 @@ void sysfs_add_device(const char *sysfs, const struct kernel_sysfs_device *devic
     make_file(path, "class_id", "{%s}\n", device->class_guid);
     make_file(path, "device_id", "{%s}\n", device->guid);
     make_file(path, "id", "%u\n", device->relid);
-    make_file(path, "state", "3\n");
+    make_file(path, "state", "2\n");
     make_file(path, "vendor", "0x1414\n");
     make_file(path, "device", "0x1\n");
     make_file(path, "numa_node", "0\n");
@@ -91,6 +99,10 @@ void sysfs_add_channel(const char *sysfs, const char *guid,
     make_file(path, "cpu", "0\n");
     if (channel->monitor_id >= 0)
         make_file(path, "monitor_id", "%d\n", channel->monitor_id);
+    if (channel->sub_channel) { /* the kernel has opened it: it shows what it has rings for */
+        make_file(path, "in_mask", "0\n");
+        make_file(path, "out_mask", "0\n");
+    }
     (void)snprintf(ring, sizeof(ring), "%s/ring", path);
     (void)snprintf(target, sizeof(target), "/proc/self/fd/%d", channel->ring_fd);
     if (symlink(target, ring))
@@ -99,7 +111,8 @@ void sysfs_add_channel(const char *sysfs, const char *guid,
 
 void sysfs_remove_channel(const char *sysfs, const char *guid, uint32_t relid)
 {
-    static const char *const names[] = {"ring", "subchannel_id", "cpu", "monitor_id"};
+    static const char *const names[] = {"ring",       "subchannel_id", "cpu",
+                                        "monitor_id", "in_mask",       "out_mask"};
     char path[PATH_BYTES], name[PATH_BYTES + 32];
 
     (void)snprintf(path, sizeof(path), "%s/devices/%s/channels/%u", sysfs, guid, relid);
