@@ -90,17 +90,6 @@ static struct ublkw_info *match_left(struct ublk_set *set, const struct ublk_opt
     return NULL;
 }
 
-/** Nothing waits for a dead device: away with it. */
-static void remove_dead(struct ublk_set *set, const struct ublkw_info *info)
-{
-    struct ublk_command command = {.op = UBLKW_DELETE, .device = info->device};
-    int ret = ublk_control_call(&set->control, &command);
-
-    if (ret)
-        log_line(HV_LOG_WARNING, "ublk device %u, left dead, cannot be deleted: %s", info->device,
-                 strerror(-ret));
-}
-
 /* ---- Devices ---- */
 
 int ublk_open(const struct ublk_opts *opts, char *why, struct ublk_set **ret_set)
@@ -158,17 +147,14 @@ static void make(struct ublk_set *set, const struct ublk_option *option, uint16_
     device->lun = *lun;
     device->slot = slot;
     set->devices[set->count++] = device;
-    if (left && left->state == UBLKW_DEAD) {
-        remove_dead(set, left);
-        left->device = UBLKW_ANY_DEVICE;
-        left = NULL;
-    }
-    if (left) {
-        ublk_device_recover(device, left);
-        left->device = UBLKW_ANY_DEVICE;
-    } else {
+    if (!left)
         (void)ublk_device_make(device);
-    }
+    else if (left->state == UBLKW_DEAD) /* no request waits in it */
+        ublk_device_replace(device, left->device);
+    else
+        ublk_device_recover(device, left);
+    if (left)
+        left->device = UBLKW_ANY_DEVICE;
 }
 
 static bool wants(const struct ublk_set *set, const struct ublk_option *option,

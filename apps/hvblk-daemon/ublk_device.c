@@ -20,47 +20,8 @@
 #define DELETE_NS  UINT64_C(3000000000)
 #define QUIESCE_MS 5000u
 
-static const char *const recovery_names[] = {
-    [UBLK_RECOVERY_REISSUE] = "reissue",
-    [UBLK_RECOVERY_WAIT] = "wait",
-    [UBLK_RECOVERY_FAIL] = "fail",
-    [UBLK_RECOVERY_NONE] = "none",
-};
-
 static void begin_stop(struct ublk_device *device);
 static void begin_delete(struct ublk_device *device);
-
-const char *ublk_step_name(const struct ublk_device *device)
-{
-    static const char *const names[] = {
-        [UBLK_RECOVERING] = "recovering",
-        [UBLK_OPENING] = "starting",
-        [UBLK_STARTING] = "starting",
-        [UBLK_LIVE] = "live",
-        [UBLK_FLUSHING] = "stopping",
-        [UBLK_STOPPING] = "stopping",
-        [UBLK_DELETING] = "stopping",
-        [UBLK_QUIESCING] = "kept",
-        [UBLK_KEPT] = "kept",
-        [UBLK_GONE] = "gone",
-    };
-
-    return device->orphaned && device->step == UBLK_LIVE ? "disk gone" : names[device->step];
-}
-
-static enum ublk_recovery recovery_of(uint64_t flags)
-{
-    if (!(flags & UBLKW_F_RECOVERY))
-        return UBLK_RECOVERY_NONE;
-    if (flags & UBLKW_F_REISSUE)
-        return UBLK_RECOVERY_REISSUE;
-    return flags & UBLKW_F_FAIL_IO ? UBLK_RECOVERY_FAIL : UBLK_RECOVERY_WAIT;
-}
-
-const char *ublk_recovery_name(uint64_t flags)
-{
-    return recovery_names[recovery_of(flags)];
-}
 
 static int call(struct ublk_device *device, unsigned long op, void *data, uint16_t bytes,
                 uint64_t value)
@@ -391,6 +352,39 @@ static void send_end(struct ublk_device *device, unsigned long op, uint64_t valu
         done(&device->end, ret);
 }
 
+/* ---- In the place of a dead one ---- */
+
+static void cleared(struct ublk_command *command, int result)
+{
+    struct ublk_device *device = command->arg;
+
+    if (result)
+        log_line(HV_LOG_WARNING, "ublk device %u, left dead, cannot be deleted: %s",
+                 command->device, strerror(-result));
+    device->retry_ns = 0; /* go on now */
+}
+
+void ublk_device_replace(struct ublk_device *device, uint32_t dead)
+{
+    device->fd = -1;
+    device->info.device = dead;
+    device->step = UBLK_CLEARING;
+    device->retry_ns = device->deadline_ns = hv_spin_clock_ns() + DELETE_NS;
+    send_end(device, UBLKW_DELETE, 0, cleared);
+}
+
+static void try_make(struct ublk_device *device)
+{
+    if (!device->end.busy) {
+        (void)ublk_device_make(device);
+        return;
+    }
+    fail(device, "what a dead daemon left is held by a mount or a program", -EBUSY);
+    device->step = UBLK_GONE;
+}
+
+/* ---- The end ---- */
+
 static void begin_delete(struct ublk_device *device)
 {
     drop_queues(device);
@@ -453,6 +447,9 @@ void ublk_device_stop(struct ublk_device *device, bool keep_it)
     device->stop_wanted = true;
     device->keep_wanted = keep_it;
     switch (device->step) {
+    case UBLK_CLEARING:
+        device->step = UBLK_GONE; /* nothing is made yet */
+        break;
     case UBLK_RECOVERING:
         device->step = UBLK_KEPT; /* not ours yet */
         break;
@@ -553,7 +550,8 @@ void ublk_device_lun(struct ublk_device *device, const struct lun *lun)
 
 uint64_t ublk_device_deadline(const struct ublk_device *device)
 {
-    if (device->step == UBLK_RECOVERING || device->step == UBLK_OPENING)
+    if (device->step == UBLK_CLEARING || device->step == UBLK_RECOVERING ||
+        device->step == UBLK_OPENING)
         return device->retry_ns ? device->retry_ns : 1;
     if (device->step == UBLK_DELETING)
         return device->deadline_ns;
@@ -566,7 +564,9 @@ void ublk_device_poll(struct ublk_device *device, uint64_t now_ns)
 {
     if (now_ns < device->retry_ns)
         return;
-    if (device->step == UBLK_RECOVERING)
+    if (device->step == UBLK_CLEARING)
+        try_make(device);
+    else if (device->step == UBLK_RECOVERING)
         try_recover(device, now_ns);
     else if (device->step == UBLK_OPENING)
         try_open(device, now_ns);

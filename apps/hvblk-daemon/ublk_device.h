@@ -2,6 +2,7 @@
 /*
  * One ublk device, from ADD_DEV to DEL_DEV.  Control thread.
  *
+ *   replace  CLEARING (DEL of a dead device), then make
  *   make     ADD, SET_PARAMS ........ -> OPENING -> queues fetch -> STARTING (START) ......... -> LIVE
  *   recover  RECOVERING (START_USER_RECOVERY) -> OPENING -> queues fetch -> STARTING (END_USER_RECOVERY) -> LIVE
  *   remove   FLUSHING (helper) -> STOPPING (STOP, queues end) -> DELETING (DEL) -> GONE
@@ -20,6 +21,7 @@
 #define UBLK_QUEUES_MAX REACTOR_MAX
 
 enum ublk_step {
+    UBLK_CLEARING,
     UBLK_RECOVERING,
     UBLK_OPENING,
     UBLK_STARTING,
@@ -55,6 +57,8 @@ struct ublk_device {
 
 /** Make it.  0, or a negative errno: `step` is GONE and the log says why. */
 int ublk_device_make(struct ublk_device *device);
+/** Make it as soon as the kernel has deleted this dead device, which waits for whoever still holds that. */
+void ublk_device_replace(struct ublk_device *device, uint32_t dead);
 /** Take over a device whose daemon died; info from GET_DEV_INFO. */
 void ublk_device_recover(struct ublk_device *device, const struct ublkw_info *info);
 /** Remove it, or leave it to the next daemon.  May be called in any step, and again. */

@@ -219,6 +219,22 @@ test_recovery_modes() {
     said refused 'kernel cannot do what its options ask for' || fail "$(cat refused)"
 }
 
+# A dead device that somebody holds cannot be deleted: that is said, and nobody waits for it.
+test_recovery_held() {
+    serve held --emulate disk=mem:32M,serial=A --export ublk:2,recovery=none
+    sleep 600 </dev/ublkb2 &
+    echo $! >holder.pid
+    murder held
+    within 10 gone_device ublkb2 || fail "ublkb2 outlives its daemon"
+    refuse 1 said_it timeout -s KILL 30 hvblk-daemon --emulate disk=mem:32M,serial=A --export ublk:2 --recover
+    said said_it 'ublk device 2 .*is held' || fail "$(cat said_it)"
+    kill "$(cat holder.pid)"
+    wait "$(cat holder.pid)" || true
+    serve held --emulate disk=mem:32M,serial=A --export ublk:2 --recover
+    expect "ready ublk:/dev/ublkb2" "$(cat held.out)" "the device"
+    leave held
+}
+
 gone_device() {
     [ ! -e "/dev/$1" ]
 }
