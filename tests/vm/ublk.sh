@@ -76,6 +76,14 @@ test_load() {
     ask load.ctl stats >told
     said told '"trim":[1-9]' || fail "no trim arrived: $(cat told)"
     leave load
+    # Two disks of one controller, two devices, at once: what one is told must not reach the other.
+    serve two --emulate disk=load.img --emulate disk=mem:32M --export ublk:0
+    start other fio --name=other --filename=/dev/ublkb1 --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 \
+        --verify_state_save=0 --rw=randwrite --bs=8k --size=16M --iodepth=16 --output=other.fio
+    load /dev/ublkb0 --rw=randwrite --bs=8k --size=16M --iodepth=16
+    within 30 dead "$other_pid" || fail "fio on the second hangs"
+    wait "$other_pid" || fail "fio on the second: $(cat other.fio)"
+    leave two
     rm load.img
 }
 
