@@ -99,7 +99,7 @@ static void look_as_train(const struct hv_frame *frame, const struct hv_offload_
 
 static void look(const struct hv_frame *frame)
 {
-    struct iovec iov[HV_FRAME_IOV_MAX + 1];
+    struct iovec iov[HV_VLAN_PIECES];
     struct hv_frame tagged;
     uint8_t head[HV_VLAN_HEAD_BYTES];
     struct hv_offload_headers h;

@@ -323,11 +323,34 @@ static void test_too_long(void)
     }
 }
 
+/** Frames towards a guest may have two pieces more than those from one. */
+static void test_vlan_pieces(void)
+{
+    struct iovec iov[HV_VLAN_PIECES], pieces[HV_FRAME_PIECES_MAX];
+    uint8_t data[HV_FRAME_PIECES_MAX * 5], head[HV_VLAN_HEAD_BYTES];
+    struct hv_frame frame = {.iov = pieces,
+                             .iov_count = HV_FRAME_PIECES_MAX,
+                             .bytes = sizeof(data),
+                             .flags = HV_FRAME_VLAN,
+                             .vlan_tci = 7};
+    struct hv_frame tagged;
+
+    for (uint32_t i = 0; i < sizeof(data); i++)
+        data[i] = (uint8_t)i;
+    for (uint32_t i = 0; i < HV_FRAME_PIECES_MAX; i++)
+        pieces[i] = (struct iovec){data + 5 * (size_t)i, 5};
+    hv_offload_vlan_insert(&frame, head, iov, &tagged);
+    CU_ASSERT_EQUAL(tagged.bytes, sizeof(data) + 4);
+    net_flatten(&tagged, &flat);
+    CU_ASSERT_EQUAL(flat.bytes, sizeof(data) + 4);
+    CU_ASSERT(!memcmp(flat.data + 16, data + 12, sizeof(data) - 12));
+}
+
 static void test_vlan(void)
 {
     static struct net_flat back;
     struct net_shape shape = {.payload = 300, .max_piece = 5};
-    struct iovec iov[HV_FRAME_IOV_MAX + 1];
+    struct iovec iov[HV_VLAN_PIECES];
     uint8_t head[HV_VLAN_HEAD_BYTES];
     struct hv_frame tagged, frame;
     struct iovec one;
@@ -371,7 +394,7 @@ int main(int argc, char **argv)
         {"checksums", test_checksums}, {"UDP checksum 0", test_udp_zero},
         {"segments", test_segments},   {"prepare", test_prepare},
         {"hostile", test_hostile},     {"too long", test_too_long},
-        {"vlan", test_vlan},
+        {"vlan", test_vlan},           {"vlan, most pieces", test_vlan_pieces},
     };
     int failed;
 

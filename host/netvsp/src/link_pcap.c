@@ -269,7 +269,7 @@ static void record(void *arg, const struct hv_frame *frames, uint16_t count)
     (void)clock_gettime(CLOCK_REALTIME, &now);
     for (uint16_t i = 0; i < count; i++) {
         const struct hv_frame *frame = &frames[i];
-        struct iovec iov[HV_FRAME_PIECES_MAX];
+        struct iovec iov[HV_VLAN_PIECES];
         uint8_t head[HV_VLAN_HEAD_BYTES];
         struct pcap_pkthdr header;
         struct hv_frame tagged;

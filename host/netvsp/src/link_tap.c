@@ -74,8 +74,8 @@ static void describe(const struct hv_offload_headers *h, const struct hv_frame *
 static bool send_one(const struct tap_queue *q, const struct hv_frame *frame)
 {
     struct virtio_net_hdr_v1 header = {0};
-    struct iovec iov[HV_FRAME_PIECES_MAX + 2];
-    struct iovec tagged_iov[HV_FRAME_IOV_MAX + 1];
+    struct iovec iov[HV_VLAN_PIECES + 2];
+    struct iovec tagged_iov[HV_VLAN_PIECES];
     uint8_t tagged_head[HV_VLAN_HEAD_BYTES];
     struct hv_offload_headers h;
     struct hv_frame tagged;

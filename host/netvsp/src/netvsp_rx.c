@@ -183,7 +183,7 @@ static uint32_t write_frame(const struct hv_netvsp_queue *q, uint8_t *to,
 static uint32_t write_section(const struct hv_netvsp_queue *q, uint8_t *to,
                               const struct hv_frame *frame, struct hv_netvsp_hash hash)
 {
-    struct iovec iov[HV_FRAME_IOV_MAX + 3];
+    struct iovec iov[HV_VLAN_PIECES];
     uint8_t head[HV_VLAN_HEAD_BYTES];
     struct hv_frame tagged;
 

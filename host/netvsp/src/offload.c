@@ -284,7 +284,7 @@ void hv_offload_vlan_insert(const struct hv_frame *frame, uint8_t head[HV_VLAN_H
     hv_put_be16(head + 12, ETHERTYPE_VLAN);
     hv_put_be16(head + 14, frame->vlan_tci);
     iov[0] = (struct iovec){head, HV_VLAN_HEAD_BYTES};
-    rest = hv_frame_slice(frame, 12, frame->bytes - 12, iov + 1, HV_FRAME_IOV_MAX);
+    rest = hv_frame_slice(frame, 12, frame->bytes - 12, iov + 1, HV_FRAME_PIECES_MAX);
     *ret_frame = *frame;
     ret_frame->iov = iov;
     ret_frame->iov_count = rest + 1;

@@ -15,6 +15,7 @@
 #ifndef HV_NETVSP_OFFLOAD_H
 #define HV_NETVSP_OFFLOAD_H
 
+#include "frame.h"
 #include "link.h"
 
 #define HV_OFFLOAD_HEADER_MAX 256u /* Ethernet to TCP options; longer ones are refused */
@@ -62,8 +63,9 @@ int hv_offload_start(struct hv_offload *offload, const struct hv_frame *frame);
 uint16_t hv_offload_next(struct hv_offload *offload, const struct hv_frame **ret_frames);
 
 #define HV_VLAN_HEAD_BYTES 16u
+#define HV_VLAN_PIECES     (HV_FRAME_PIECES_MAX + 1)
 /**
- * The same frame with the tag of vlan_tci in it.  `head` and `iov` (room for HV_FRAME_IOV_MAX + 1) hold the new pieces.
+ * The same frame with the tag of vlan_tci in it.  `head` and `iov` (room for HV_VLAN_PIECES) hold the new pieces.
  * The frame is sound (hv_frame_is_sound()); its work, if any, is done.
  */
 void hv_offload_vlan_insert(const struct hv_frame *frame, uint8_t head[HV_VLAN_HEAD_BYTES],
