@@ -11,7 +11,7 @@ _hvctl() {
     done
     case $before in
     --interval|--count|--channel) return ;;
-    ring) [[ $command == ring && $i -eq $((COMP_CWORD - 1)) ]] && { COMPREPLY=(dump); return; } ;;
+    ring) [[ $command == ring && $i -eq $((COMP_CWORD - 1)) ]] && { mapfile -t COMPREPLY < <(compgen -W dump -- "$word"); return; } ;;
     esac
     case $command in
     '')

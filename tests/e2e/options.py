@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Bad options and bad images: each refused at once, with what was wrong, what is allowed, and the right exit code."""
 import os
+import re
 import shutil
 import stat
+import subprocess
 
 import harness
 from harness import MIB
@@ -54,6 +56,29 @@ class Options(harness.Case):
             ("no such CPU", [*emulate, *export, "--cpus", "100000"], "--cpus", "100000"),
             ("bad address", ["--device", "floppy:a", *export], "--device", "floppy:a", "unix:"),
         ], lambda args: [])
+
+    def test_completion(self):
+        """What bash offers for hvctl, word by word, is what hvctl has."""
+        program = os.path.join(harness.BUILD, "bin/hvctl")
+        if not os.path.exists(program) or not shutil.which("bash"):
+            self.skipTest("no hvctl in this build, or no bash")
+        told = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
+        commands = set(re.findall(r"^  ([a-z]+)\b", told, re.M)) - {"hvctl"}  # those are examples
+        script = os.path.join(os.path.dirname(__file__), "../../apps/hvctl/hvctl.bash")
+
+        def offered(*words):
+            line = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _hvctl; echo "${COMPREPLY[*]}"'
+            run = subprocess.run(["bash", "-c", line, "bash", script, "hvctl", *words], capture_output=True, text=True, check=True)
+            self.assertEqual(run.stderr, "")
+            return set(run.stdout.split())
+
+        self.assertIn("trace", commands)
+        self.assertEqual(offered(""), commands | {"--help", "--version"})
+        self.assertEqual(offered("unb"), {"unbind"})
+        self.assertEqual(offered("ring", ""), {"dump"})
+        self.assertEqual(offered("ring", "-"), set())
+        options = set().union(*(offered(command, "dump", "-") for command in commands)) | {"--version"}
+        self.assertEqual(options, set(re.findall(r"--[a-z]+", told)))
 
     def test_host(self):
         listen = ["--listen", self.path("h")]
