@@ -24,8 +24,8 @@ static const struct number {
     size_t offset; /* of an uint32_t */
 } numbers[] = {
     {"ring", 64, 16384, KIB, offsetof(struct hvnet_devargs, ring_bytes)},
-    {"rx_buffer", 1, 256, MIB, offsetof(struct hvnet_devargs, receive_bytes)},
-    {"tx_buffer", 1, 256, MIB, offsetof(struct hvnet_devargs, send_bytes)},
+    {"rx_buffer", 1, 31, MIB, offsetof(struct hvnet_devargs, receive_bytes)},
+    {"tx_buffer", 1, 31, MIB, offsetof(struct hvnet_devargs, send_bytes)},
     {"rx_copybreak", 0, 65535, 1, offsetof(struct hvnet_devargs, rx_copybreak)},
     {"tx_copybreak", 64, 65535, 1, offsetof(struct hvnet_devargs, tx_copybreak)},
     {"aggregate", 0, 64, 1, offsetof(struct hvnet_devargs, aggregate)},
@@ -172,7 +172,7 @@ int hvnet_devargs_parse(const char *args, const char *bus_address, struct hvnet_
     struct hvnet_devargs out = {
         .queues = HV_NETVSC_QUEUES_MAX,
         .rx_copybreak = 256,
-        .tx_copybreak = 512,
+        .tx_copybreak = 2048,
     };
     char *copy = strdup(args ? args : ""), *rest = copy, *word;
     bool after_address = false;

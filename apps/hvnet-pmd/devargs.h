@@ -32,7 +32,7 @@ int hvnet_devargs_parse(const char *args, const char *bus_address, struct hvnet_
                         char why[HVNET_WHY_BYTES]);
 /** For RTE_PMD_REGISTER_PARAM_STRING and --help. */
 #define HVNET_DEVARGS_TEXT                                                                         \
-    "addr=unix:PATH[,INSTANCE] queues=<1-64> ring=<64-16384> rx_buffer=<1-256> tx_buffer=<1-256> " \
+    "addr=unix:PATH[,INSTANCE] queues=<1-64> ring=<64-16384> rx_buffer=<1-31> tx_buffer=<1-31> "   \
     "rx_copybreak=<0-65535> tx_copybreak=<64-65535> aggregate=<0-64> max_nvsp=<1|2|4|5|6|6.1> "    \
     "timeout=<100-600000>"
 

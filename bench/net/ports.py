@@ -102,7 +102,7 @@ def plan(args, work, name):
     kind, direction, frame, *rest = name.split("/")
     frame, queues = int(frame), int(rest[0]) if rest else 1
     if kind == "netvsc" or kind.startswith("hvnet"):
-        options = (",aggregate=1" if kind.endswith("-single") else "") + (",tx_copybreak=2000" if "-copy" in kind else "")
+        options = (",aggregate=1" if kind.endswith("-single") else "") + (",tx_copybreak=64" if "-page" in kind else "")
         return vmbus(args, work, kind == "netvsc", direction, frame, queues, options)
     if kind == "memif":
         return memif(work, direction, frame)

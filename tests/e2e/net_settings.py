@@ -43,7 +43,7 @@ class Settings(NetCase):
         self.assertIn("Firmware-version: NVSP 5, NDIS 6.", pmd.command("show port info 0"))
         receive, transmit = pmd.command("show rxq info 0 0"), pmd.command("show txq info 0 0")
         self.assertIn("Burst mode: Scalar, zero-copy above 256 bytes", receive)
-        self.assertIn("Burst mode: Scalar, by page above 512 bytes", transmit)
+        self.assertIn("Burst mode: Scalar, by page above 2048 bytes", transmit)
         for text in (receive, transmit):
             self.assertIn("Number of RXDs: 1024" if text is receive else "Number of TXDs: 1024", text)
             self.assertIn("queue state: started", text)

@@ -17,11 +17,11 @@ static void test_devargs_defaults(void)
     CU_ASSERT_STRING_EQUAL(args.address, "unix:/run/hv.sock");
     CU_ASSERT_EQUAL(args.queues, HV_NETVSC_QUEUES_MAX);
     CU_ASSERT_EQUAL(args.rx_copybreak, 256);
-    CU_ASSERT_EQUAL(args.tx_copybreak, 512);
+    CU_ASSERT_EQUAL(args.tx_copybreak, 2048);
     CU_ASSERT_EQUAL(args.max_nvsp, 0);
     hvnet_devargs_to_opts(&args, &opts);
     CU_ASSERT_EQUAL(opts.max_queues, HV_NETVSC_QUEUES_MAX);
-    CU_ASSERT_EQUAL(opts.tx_copy_bytes, 512);
+    CU_ASSERT_EQUAL(opts.tx_copy_bytes, 2048);
     CU_ASSERT_EQUAL(opts.ring_bytes, 0);
 }
 
@@ -83,8 +83,8 @@ static void test_devargs_refused(void)
         {"tail", "addr=unix:/a,queues=1k", "queues=1k", "1 to 64"},
         {"small ring", "addr=unix:/a,ring=63", "ring=63", "64 to 16384 KiB"},
         {"large ring", "addr=unix:/a,ring=16385", "ring=16385", "64 to 16384 KiB"},
-        {"no receive buffer", "addr=unix:/a,rx_buffer=0", "rx_buffer=0", "1 to 256 MiB"},
-        {"large send buffer", "addr=unix:/a,tx_buffer=257", "tx_buffer=257", "1 to 256 MiB"},
+        {"no receive buffer", "addr=unix:/a,rx_buffer=0", "rx_buffer=0", "1 to 31 MiB"},
+        {"large send buffer", "addr=unix:/a,tx_buffer=257", "tx_buffer=257", "1 to 31 MiB"},
         {"large copybreak", "addr=unix:/a,rx_copybreak=65536", "rx_copybreak=65536", "0 to 65535"},
         {"small copybreak", "addr=unix:/a,tx_copybreak=63", "tx_copybreak=63", "64 to 65535"},
         {"aggregate", "addr=unix:/a,aggregate=65", "aggregate=65", "0 to 64"},

@@ -56,9 +56,9 @@ struct hv_netvsc_opts {
     uint16_t mtu;               /* 0 = 1500 */
     uint16_t max_queues;        /* that start() may ask for; 0 = 1 */
     uint32_t ring_bytes;        /* each direction, control page included; 0 = 1 MiB */
-    uint32_t receive_bytes;     /* receive buffer; 0 = 16 MiB (15 MiB for NVSP 1 and 2) */
+    uint32_t receive_bytes;     /* receive buffer; 0 = 31 MiB (15 MiB for NVSP 1 and 2) */
     uint32_t send_bytes;        /* send buffer; 0 = 16 MiB */
-    uint32_t tx_copy_bytes;     /* frames up to this are copied into a section; 0 = 512 */
+    uint32_t tx_copy_bytes;     /* frames up to this are copied into a section; 0 = 2048 */
     uint32_t aggregate_packets; /* frames in one message; 0 = what the host allows, 1 = off */
     uint32_t timeout_ms;        /* of each answer; 0 = 10,000 */
     uint32_t link_debounce_ms;  /* after a link event no other comes so long; 0 = 2,000 */
